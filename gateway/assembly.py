@@ -1,0 +1,195 @@
+"""Builds the parts of one process from its settings. Nothing here starts anything."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+from fastapi import APIRouter
+
+from gateway.backend.base import Backend
+from gateway.brokers.base import Broker, PresenceStore
+from gateway.brokers.memory import MemoryBroker, MemoryPresenceStore
+from gateway.client import Limits
+from gateway.commands import Commands
+from gateway.config import Settings
+from gateway.connecting import Connecting
+from gateway.credentials import Authenticator
+from gateway.deadlines import Deadlines
+from gateway.dispatch import Dispatcher
+from gateway.handshake import Handshakes
+from gateway.jwks import Jwks
+from gateway.metrics import Counts, Metrics
+from gateway.node import Node
+from gateway.outbox import Outboxes
+from gateway.peers import Peers
+from gateway.sessions import MemorySessionStore, SessionKeyCipher, SessionStore
+from gateway.signin import MemoryCodeClaims, SignIn
+from gateway.tokens import TokenVerifier
+from gateway.websocket import Connection, Shared
+from gateway.wechat.api import App, Outcome, WeChatAPI
+from gateway.wechat.sandbox import Sandbox, sandbox_router
+
+SWEEPS_PER_INTERVAL = 20
+"""How finely the shortest deadline is kept: a ping timeout of 8 s is noticed within 0.4 s."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a process is made of."""
+
+    metrics: Metrics
+    node: Node
+    sign_in: SignIn
+    sessions: SessionStore
+    shared: Shared
+    sweep_interval: float
+    upstream: httpx.AsyncClient
+    jwks: Jwks | None
+    sandbox: APIRouter | None
+
+
+def build(settings: Settings, backend: Backend, call_soon: Callable[..., object], sandbox_url: str) -> Parts:
+    """All parts, joined.
+
+    Arguments:
+        call_soon: of the running event loop.
+        sandbox_url: where the stand-in WeChat will answer, if there is one.
+    """
+    metrics = Metrics()
+    clock = time.monotonic
+    outboxes = Outboxes(call_soon, clock, metrics)
+    broker, presence, sessions = _stores(settings)
+    node = Node(
+        settings,
+        broker,
+        presence,
+        outboxes,
+        metrics,
+        node_id=secrets.token_hex(8),
+        name=socket.gethostname(),
+        clock=clock,
+    )
+    upstream = httpx.AsyncClient(trust_env=not settings.wechat.sandbox)
+    sign_in = _sign_in(settings, sessions, upstream, metrics, sandbox_url)
+    jwks = Jwks(settings.client.token_jwks_url, upstream) if settings.client.token_jwks_url else None
+    tokens = _tokens(settings, jwks)
+    connecting = Connecting(
+        settings, node, Authenticator(settings.client, sign_in, tokens, time.time), metrics, clock=clock
+    )
+    commands = Commands(settings, node, connecting, tokens, backend, wall=time.time)
+    limits = _limits(settings)
+    sweep_interval = _sweep_interval(limits)
+    connections: set[Connection] = set()
+    shared = Shared(
+        node=node,
+        connecting=connecting,
+        dispatcher=Dispatcher(commands, metrics, clock),
+        outboxes=outboxes,
+        handshakes=Handshakes(
+            Peers(settings.websocket.trusted_proxies, settings.websocket.allowed_origins),
+            message_limit=settings.websocket.message_size_limit,
+            compression=settings.websocket.compression,
+        ),
+        deadlines=Deadlines(sweep_interval, clock()),
+        metrics=metrics,
+        limits=limits,
+        message_limit=settings.websocket.message_size_limit,
+        queue_size=settings.websocket.queue_size,
+        max_connections=settings.client.max_connections,
+        clock=clock,
+        connections=connections,
+    )
+    metrics.watch(lambda: _counts(node, connections))
+    return Parts(metrics, node, sign_in, sessions, shared, sweep_interval, upstream, jwks, _sandbox(settings))
+
+
+def _stores(settings: Settings) -> tuple[Broker, PresenceStore, SessionStore]:
+    """Where publications, presence and sessions live: in this process."""
+    key = settings.session.key()
+    cipher = SessionKeyCipher(key.hex()) if key else SessionKeyCipher.random()
+    sessions = MemorySessionStore(cipher, ttl=settings.session.ttl, now=time.time)
+    return MemoryBroker(), MemoryPresenceStore(settings.channels.presence_ttl), sessions
+
+
+def _sign_in(
+    settings: Settings,
+    sessions: SessionStore,
+    upstream: httpx.AsyncClient,
+    metrics: Metrics,
+    sandbox_url: str,
+) -> SignIn:
+    def on_call(outcome: Outcome, seconds: float) -> None:
+        if outcome != "started":
+            metrics.upstream_call("wechat", outcome, seconds)
+
+    apps = {
+        app.appid: WeChatAPI(
+            App(
+                app.appid,
+                app.secret.get_secret_value(),
+                sandbox_url if settings.wechat.sandbox else app.api_base,
+            ),
+            settings.wechat.timeout,
+            upstream,
+            on_call=on_call,
+        )
+        for app in settings.wechat.apps
+    }
+    return SignIn(
+        apps,
+        sessions,
+        MemoryCodeClaims(now=time.time),
+        max_sign_ins=settings.wechat.max_sign_ins,
+        max_sign_ins_per_ip=settings.wechat.max_sign_ins_per_ip,
+    )
+
+
+def _tokens(settings: Settings, jwks: Jwks | None) -> TokenVerifier:
+    client = settings.client
+    return TokenVerifier(
+        hmac_secret=client.token_hmac_secret.get_secret_value(),
+        hmac_previous_secret=client.token_hmac_previous_secret.get_secret_value(),
+        public_key_pem=client.public_key_pem(),
+        jwks=jwks,
+        audience=client.token_audience,
+        issuer=client.token_issuer,
+    )
+
+
+def _sandbox(settings: Settings) -> APIRouter | None:
+    if not settings.wechat.sandbox:
+        return None
+    apps = {app.appid: app.secret.get_secret_value() for app in settings.wechat.apps}
+    return sandbox_router(Sandbox(apps, now=time.time))
+
+
+def _limits(settings: Settings) -> Limits:
+    client = settings.client
+    return Limits(
+        ping_interval=client.ping_interval,
+        pong_timeout=client.pong_timeout,
+        first_message_timeout=client.first_message_timeout,
+        expired_close_delay=client.expired_close_delay,
+        commands_per_second=client.commands_per_second,
+        command_burst=client.command_burst,
+    )
+
+
+def _sweep_interval(limits: Limits) -> float:
+    shortest = min(limits.ping_interval, limits.pong_timeout, limits.first_message_timeout)
+    return min(1.0, max(0.005, shortest / SWEEPS_PER_INTERVAL))
+
+
+def _counts(node: Node, connections: set[Connection]) -> Counts:
+    hub = node.hub
+    return Counts(
+        connections=len(connections),
+        users=hub.num_users,
+        subscriptions=hub.num_subscriptions,
+        channels=hub.num_channels,
+    )

@@ -1,0 +1,298 @@
+"""One client's life as a table: which command may come in which state, and what time does to it; pure.
+
+    NEW ──connect──▶ CONNECTING ──answered──▶ CONNECTED ──▶ CLOSED
+                         └────────error reply──▶ REFUSED ──▶ CLOSED
+
+Commands of one client run strictly one after the other, so nothing is admitted while a connect is under way:
+whatever came meanwhile waits in the backlog.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from msgspec import Raw
+
+from gateway.errors import (
+    DISCONNECT_BAD_REQUEST,
+    DISCONNECT_EXPIRED,
+    DISCONNECT_NO_PONG,
+    DISCONNECT_STALE,
+    DISCONNECT_TOO_MANY_REQUESTS,
+    ERROR_TOO_MANY_REQUESTS,
+    ClientError,
+    Disconnect,
+)
+from gateway.protocol import EMPTY_RAW, ClientInfo, Command
+
+
+class State(enum.Enum):
+    NEW = "new"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    REFUSED = "refused"
+    CLOSED = "closed"
+
+
+METHODS: Final = (
+    "connect",
+    "subscribe",
+    "unsubscribe",
+    "publish",
+    "presence",
+    "presence_stats",
+    "history",
+    "rpc",
+    "send",
+    "refresh",
+    "sub_refresh",
+    "ping",
+    "pong",
+)
+
+ADMITTED: Final[dict[State, frozenset[str]]] = {
+    State.NEW: frozenset({"connect"}),
+    State.CONNECTING: frozenset(),
+    State.CONNECTED: frozenset(METHODS) - {"connect", "ping"},
+    State.REFUSED: frozenset(),
+    State.CLOSED: frozenset(),
+}
+"""What may come when. Everything else ends the connection with 3501."""
+
+
+class ClientSink(Protocol):
+    """The way back to one client."""
+
+    outbox: list[bytes]
+
+    def flush(self) -> None: ...
+
+    def send(self, payload: bytes) -> None:
+        """Queue one reply or push. Does nothing once the connection closes."""
+
+    def disconnect(self, disconnect: Disconnect) -> None:
+        """Say why, then close. Idempotent."""
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the socket until `resume_reading`."""
+
+    def resume_reading(self) -> None: ...
+
+    def reschedule(self) -> None:
+        """The client's next deadline may have come nearer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The times (seconds) and rates that every client of a process shares."""
+
+    ping_interval: float
+    pong_timeout: float
+    first_message_timeout: float
+    expired_close_delay: float
+    commands_per_second: float
+    command_burst: float
+
+
+class Tick(enum.Enum):
+    """What time asks for; a disconnect is the other answer."""
+
+    NOTHING = "nothing"
+    PING = "ping"
+
+
+class Subscription:
+    """One client in one channel.
+
+    Attributes:
+        buffer: publications that came while the subscribe was under way; None once it is live.
+        floor: offsets up to here were part of the subscribe reply.
+        expires_at: monotonic seconds, 0 is never; `client_refresh`: the client renews it with a token.
+        presence: listed in the channel's presence. announced: its join was published, so is its leave.
+        wants_joins: hears of joins and leaves.
+    """
+
+    __slots__ = (
+        "announced",
+        "buffer",
+        "chan_info",
+        "channel",
+        "client",
+        "client_refresh",
+        "expires_at",
+        "floor",
+        "positioned",
+        "presence",
+        "server_side",
+        "wants_joins",
+    )
+
+    def __init__(self, client: Client, channel: str, *, server_side: bool) -> None:
+        self.client = client
+        self.channel = channel
+        self.server_side = server_side
+        self.buffer: list[tuple[int, bytes]] | None = []
+        self.floor = 0
+        self.expires_at = 0.0
+        self.client_refresh = False
+        self.positioned = False
+        self.presence = False
+        self.announced = False
+        self.wants_joins = False
+        self.chan_info: Raw = EMPTY_RAW
+
+    def info(self) -> ClientInfo:
+        """How this subscriber appears in presence, joins and leaves."""
+        client = self.client
+        return ClientInfo(client.user, client.id, client.conn_info, self.chan_info)
+
+
+class Client:
+    """One connection's protocol state. Times are monotonic seconds, given as `now`.
+
+    Attributes:
+        appid, session: the mini-program and the session that the client signed in with; empty for a JWT.
+        client_refresh: the client renews its expiry itself, with a token.
+        backlog: commands that wait for the one under way; None while nothing is under way.
+    """
+
+    __slots__ = (
+        "_allowance",
+        "_allowance_at",
+        "_next_ping",
+        "_pong_by",
+        "_stale_at",
+        "appid",
+        "backlog",
+        "client_refresh",
+        "conn_info",
+        "deflate",
+        "expires_at",
+        "id",
+        "ip",
+        "limits",
+        "meta",
+        "name",
+        "session",
+        "sink",
+        "state",
+        "subscriptions",
+        "user",
+    )
+
+    def __init__(self, client_id: str, sink: ClientSink, limits: Limits, *, ip: str, now: float) -> None:
+        self.id = client_id
+        self.sink = sink
+        self.limits = limits
+        self.ip = ip
+        self.deflate = False
+        self.state = State.NEW
+        self.user = ""
+        self.appid = ""
+        self.session = ""
+        self.name = ""
+        self.conn_info: Raw = EMPTY_RAW
+        self.meta: Raw = EMPTY_RAW
+        self.subscriptions: dict[str, Subscription] = {}
+        self.backlog: deque[Command] | None = None
+        self.expires_at = 0.0
+        self.client_refresh = False
+        self._stale_at = now + limits.first_message_timeout
+        self._next_ping = 0.0
+        self._pong_by = 0.0
+        self._allowance = limits.command_burst
+        self._allowance_at = now
+
+    # ------------------------------------------------------------------ commands
+    def admit(self, method: str, now: float) -> None:
+        """Let a command in, or say what it costs the client.
+
+        Raises:
+            ClientError: disconnect 3501 where the command may not come now, error 111 past the command
+                rate, disconnect 3013 where the client does not heed it.
+        """
+        if method not in ADMITTED[self.state]:
+            raise ClientError(DISCONNECT_BAD_REQUEST, f"{method} while {self.state.value}")
+        if method == "pong":
+            if not self._pong_by:
+                raise ClientError(DISCONNECT_BAD_REQUEST, "a pong that answers no ping")
+            self._pong_by = 0.0
+        elif self.limits.commands_per_second:
+            self._spend(now)
+
+    def _spend(self, now: float) -> None:
+        limits = self.limits
+        earned = (now - self._allowance_at) * limits.commands_per_second
+        self._allowance_at = now
+        self._allowance = min(limits.command_burst, self._allowance + earned) - 1
+        if self._allowance < -limits.command_burst:
+            raise ClientError(DISCONNECT_TOO_MANY_REQUESTS, "commands kept coming past the rate")
+        if self._allowance < 0:
+            raise ClientError(
+                ERROR_TOO_MANY_REQUESTS, f"at most {limits.commands_per_second:g} commands a second"
+            )
+
+    def info(self) -> ClientInfo:
+        """How this client appears as the author of a publication."""
+        return ClientInfo(self.user, self.id, self.conn_info)
+
+    # ------------------------------------------------------------------ life
+    def begin_connect(self) -> None:
+        self.state = State.CONNECTING
+
+    def connected(self, first_ping: float) -> None:
+        """The connect was answered; the first ping is due at `first_ping`."""
+        self.state = State.CONNECTED
+        self._next_ping = first_ping
+
+    def refused(self) -> None:
+        """The connect was answered with an error: nothing more may come on this connection."""
+        self.state = State.REFUSED
+
+    def close(self) -> None:
+        self.state = State.CLOSED
+        self.backlog = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.state is not State.CLOSED
+
+    # ------------------------------------------------------------------ time
+    def next_deadline(self) -> float:
+        """When `tick` has something to do next."""
+        if self.state is not State.CONNECTED:
+            return self._stale_at
+        due = self._pong_by or self._next_ping
+        if self.expires_at:
+            due = min(due, self.expires_at + self._expiry_grace())
+        for subscription in self.subscriptions.values():
+            if subscription.expires_at:
+                due = min(due, subscription.expires_at + self.limits.expired_close_delay)
+        return due
+
+    def _expiry_grace(self) -> float:
+        return self.limits.expired_close_delay if self.client_refresh else 0.0
+
+    def tick(self, now: float) -> Tick | Disconnect:
+        """What has become due. Subscriptions are looked at by `expired_subscriptions`."""
+        if self.state is not State.CONNECTED:
+            return DISCONNECT_STALE if now >= self._stale_at else Tick.NOTHING
+        if self._pong_by and now >= self._pong_by:
+            return DISCONNECT_NO_PONG
+        if self.expires_at and now >= self.expires_at + self._expiry_grace():
+            return DISCONNECT_EXPIRED
+        if not self._pong_by and now >= self._next_ping:
+            self._pong_by = now + self.limits.pong_timeout
+            self._next_ping = now + self.limits.ping_interval
+            return Tick.PING
+        return Tick.NOTHING
+
+    def expired_subscriptions(self, now: float) -> list[Subscription]:
+        """Subscriptions past their expiry and its grace."""
+        grace = self.limits.expired_close_delay
+        return [
+            each for each in self.subscriptions.values() if each.expires_at and now >= each.expires_at + grace
+        ]

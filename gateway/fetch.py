@@ -1,0 +1,91 @@
+"""One bounded GET: a deadline over the whole exchange, a limit on the body, and no secret that leaks.
+
+WeChat wants the app's secret and the user's code in the query string, so the URL must never be printed.
+httpx logs each URL at INFO and its exceptions carry the request; this module filters the one and lets
+none of the other out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer, within the limit."""
+
+    status: int
+    body: bytes = field(repr=False)
+
+
+class FetchError(Exception):
+    """No complete answer. `kind` is one of timeout, connect, transport, too_large.
+
+    `sent` is False only if the request surely did not reach the other side.
+    """
+
+    def __init__(self, kind: str, *, sent: bool = True) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.sent = sent
+
+
+class HideQuery(logging.Filter):
+    """Cuts the query off every URL in a log record: httpx logs whole URLs at INFO."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrites the record's arguments; lets every record pass."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(_without_query(arg) for arg in record.args)
+        return True
+
+
+def _without_query(value: object) -> object:
+    return value.copy_with(query=None) if isinstance(value, httpx.URL) else value
+
+
+# The filter belongs to the logger itself, so it holds for every handler, whoever configures logging.
+logging.getLogger("httpx").addFilter(HideQuery())
+
+
+async def fetch(
+    client: httpx.AsyncClient, url: str, params: Mapping[str, str] | None, *, timeout: float, limit: int
+) -> Answer:
+    """GET `url`; at most `limit` bytes within `timeout` seconds, or `FetchError`. Never retried.
+
+    The body is asked for, and taken, without content coding: a small gzip body may be a large answer.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            target = httpx.URL(url).copy_merge_params(params or {})
+            return await _get(client, target, timeout, limit)
+    except FetchError as exc:
+        failure = exc
+    except (httpx.ConnectTimeout, httpx.PoolTimeout):
+        failure = FetchError("timeout", sent=False)
+    except (TimeoutError, httpx.TimeoutException):
+        failure = FetchError("timeout")
+    except (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL):
+        failure = FetchError("connect", sent=False)
+    except httpx.HTTPError:
+        failure = FetchError("transport")
+    # Raised here, not above: httpx's exception, with its URL, must not follow along as __context__.
+    raise failure
+
+
+async def _get(client: httpx.AsyncClient, url: httpx.URL, timeout: float, limit: int) -> Answer:
+    headers = {"Accept-Encoding": "identity"}
+    body = bytearray()
+    async with client.stream(
+        "GET", url, headers=headers, timeout=timeout, follow_redirects=False
+    ) as response:
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > limit:
+                raise FetchError("too_large")
+    return Answer(response.status_code, bytes(body))

@@ -1,0 +1,389 @@
+"""The methods of the server API: what each takes, what each answers; nothing of HTTP.
+
+Parameters are decoded into the structs below: wrong types do not decode. What decodes and still makes no
+sense, or is beyond a limit, is the caller's `ClientError` with error 107, and says what is wrong.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from gateway.brokers.base import HistoryFilter
+from gateway.cluster import NodeInfo, Target
+from gateway.errors import (
+    CLOSE_REASON_LIMIT,
+    DISCONNECT_FORCED,
+    DISCONNECTS,
+    ERROR_BAD_REQUEST,
+    ClientError,
+    Disconnect,
+)
+from gateway.http.fan import run_all
+from gateway.node import Node, PublishRequestOptions, SubscribeOptions
+from gateway.protocol import (
+    EMPTY_RAW,
+    EmptyResult,
+    HistoryResult,
+    Offset,
+    PresenceResult,
+    PresenceStatsResult,
+    StreamPosition,
+    one_line,
+)
+
+CHANNELS_LIMIT: Final = 10_000
+"""Channels of one broadcast."""
+TAGS_LIMIT: Final = 64
+TAGS_SIZE: Final = 8192
+"""Characters of all tags of a publication together."""
+KEY_SIZE: Final = 64
+"""Characters of an idempotency key and of a version epoch."""
+ID_SIZE: Final = 255
+"""Characters of a user, client, session, appid and pattern."""
+WHITELIST_LIMIT: Final = 1000
+
+Expiry = Annotated[int, Meta(ge=0, le=2**53)]
+"""Seconds since 1970; 0: never."""
+
+_EMPTY: Final = EmptyResult()
+_encode: Final = msgspec.json.Encoder().encode
+
+
+# ---------------------------------------------------------------------------- parameters
+class _Payload(Struct, frozen=True):
+    data: Raw = EMPTY_RAW
+    b64data: str = ""
+    skip_history: bool = False
+    tags: dict[str, str] | None = None
+    idempotency_key: str = ""
+    delta: bool = False
+    version: Offset = 0
+    version_epoch: str = ""
+
+
+class Publish(_Payload, frozen=True):
+    channel: str = ""
+
+
+class Broadcast(_Payload, frozen=True):
+    channels: list[str] = []
+
+
+class BroadcastAll(Struct, frozen=True):
+    data: Raw = EMPTY_RAW
+    b64data: str = ""
+    appid: str = ""
+
+
+class Flag(Struct, frozen=True):
+    value: bool = False
+
+
+class Override(Struct, frozen=True):
+    presence: Flag | None = None
+    join_leave: Flag | None = None
+    force_push_join_leave: Flag | None = None
+    force_positioning: Flag | None = None
+    force_recovery: Flag | None = None
+
+
+class _Whose(Struct, frozen=True):
+    user: str = ""
+    client: str = ""
+    session: str = ""
+
+
+class Subscribe(_Whose, frozen=True):
+    channel: str = ""
+    info: Raw = EMPTY_RAW
+    b64info: str = ""
+    data: Raw = EMPTY_RAW
+    b64data: str = ""
+    expire_at: Expiry = 0
+    recover_since: StreamPosition | None = None
+    override: Override | None = None
+
+
+class Unsubscribe(_Whose, frozen=True):
+    channel: str = ""
+
+
+class Advice(Struct, frozen=True):
+    code: int = 0
+    reason: str = ""
+
+
+class DisconnectUser(_Whose, frozen=True):
+    whitelist: list[str] = []
+    disconnect: Advice | None = None
+
+
+class Refresh(_Whose, frozen=True):
+    expired: bool = False
+    expire_at: Expiry = 0
+    info: Raw = EMPTY_RAW
+
+
+class OneChannel(Struct, frozen=True):
+    channel: str = ""
+
+
+class ReadHistory(Struct, frozen=True):
+    channel: str = ""
+    limit: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] = 0
+    since: StreamPosition | None = None
+    reverse: bool = False
+
+
+class Pattern(Struct, frozen=True):
+    pattern: str = ""
+
+
+class Nothing(Struct, frozen=True):
+    """`info` takes no parameters."""
+
+
+# ---------------------------------------------------------------------------- results
+class Published(Struct, frozen=True, omit_defaults=True):
+    offset: int = 0
+    epoch: str = ""
+
+
+class ChannelInfo(Struct, frozen=True):
+    num_clients: int
+
+
+class ChannelsResult(Struct, frozen=True):
+    channels: dict[str, ChannelInfo]
+
+
+class InfoResult(Struct, frozen=True):
+    nodes: list[NodeInfo]
+
+
+Handler = Callable[[Any], Awaitable[Struct | Raw]]
+
+
+class Methods:
+    """The methods by name; `table` has the decoder of the parameters and the coroutine function.
+
+    Args:
+        data_limit: bytes of `data` of one publication.
+        guard: turns the outcome of a publish into `{"result":…}` or `{"error":…}`, and never raises.
+    """
+
+    def __init__(
+        self, node: Node, data_limit: int, guard: Callable[[Awaitable[Struct | Raw]], Awaitable[bytes]]
+    ) -> None:
+        self._node = node
+        self._data_limit = data_limit
+        self._guard = guard
+        self.table: dict[str, tuple[msgspec.json.Decoder[Any], Handler]] = {
+            name: (msgspec.json.Decoder(kind), handler)
+            for name, kind, handler in (
+                ("publish", Publish, self._publish),
+                ("broadcast", Broadcast, self._broadcast),
+                ("broadcast_all", BroadcastAll, self._broadcast_all),
+                ("subscribe", Subscribe, self._subscribe),
+                ("unsubscribe", Unsubscribe, self._unsubscribe),
+                ("disconnect", DisconnectUser, self._disconnect),
+                ("refresh", Refresh, self._refresh),
+                ("presence", OneChannel, self._presence),
+                ("presence_stats", OneChannel, self._presence_stats),
+                ("history", ReadHistory, self._history),
+                ("history_remove", OneChannel, self._history_remove),
+                ("channels", Pattern, self._channels),
+                ("info", Nothing, self._info),
+            )
+        }
+
+    # ------------------------------------------------------------------------ publishing
+    async def _publish(self, request: Publish) -> Struct:
+        channel = _channel(request.channel)
+        return await self._publish_to(channel, self._data(request.data, request.b64data), _options(request))
+
+    async def _publish_to(self, channel: str, data: bytes, options: PublishRequestOptions) -> Published:
+        result = await self._node.publish(channel, data, options)
+        return Published(result.offset, result.epoch)
+
+    async def _broadcast(self, request: Broadcast) -> Raw:
+        _at_least_one("channels", len(request.channels), CHANNELS_LIMIT)
+        data = self._data(request.data, request.b64data)
+        options = _options(request)
+
+        async def one(channel: str) -> Published:
+            return await self._publish_to(_channel(channel), data, options)
+
+        responses = await run_all(request.channels, lambda channel: self._guard(one(channel)), parallel=True)
+        return Raw(b'{"responses":[%b]}' % b",".join(responses))
+
+    async def _broadcast_all(self, request: BroadcastAll) -> Struct:
+        _limit("appid", request.appid, ID_SIZE)
+        await self._node.broadcast_all(self._data(request.data, request.b64data), request.appid)
+        return _EMPTY
+
+    def _data(self, data: Raw, b64data: str) -> bytes:
+        content = _embedded("data", data, b64data)
+        if not content:
+            raise _bad("data is missing")
+        if len(content) > self._data_limit:
+            raise _bad(f"data has {len(content)} bytes, the limit is {self._data_limit}")
+        return content
+
+    # ------------------------------------------------------------------------ live connections
+    async def _subscribe(self, request: Subscribe) -> Struct:
+        override = request.override
+        options = SubscribeOptions(
+            info=Raw(_embedded("info", request.info, request.b64info)),
+            data=Raw(_embedded("data", request.data, request.b64data)),
+            expire_at=request.expire_at,
+            recover_since=request.recover_since,
+            override={
+                name: flag.value
+                for name in (override.__struct_fields__ if override else ())
+                if (flag := getattr(override, name)) is not None
+            },
+        )
+        await self._node.subscribe(_target(request), _channel(request.channel), options)
+        return _EMPTY
+
+    async def _unsubscribe(self, request: Unsubscribe) -> Struct:
+        await self._node.unsubscribe(_target(request), request.channel)
+        return _EMPTY
+
+    async def _disconnect(self, request: DisconnectUser) -> Struct:
+        if len(request.whitelist) > WHITELIST_LIMIT:
+            raise _bad(f"whitelist has at most {WHITELIST_LIMIT} clients")
+        for client in request.whitelist:
+            _limit("whitelist", client, ID_SIZE)
+        await self._node.disconnect(_target(request), _advice(request.disconnect), request.whitelist)
+        return _EMPTY
+
+    async def _refresh(self, request: Refresh) -> Struct:
+        info = Raw(_embedded("info", request.info, ""))
+        await self._node.refresh(_target(request), request.expired, request.expire_at, info)
+        return _EMPTY
+
+    # ------------------------------------------------------------------------ reading
+    async def _presence(self, request: OneChannel) -> Struct:
+        return PresenceResult(await self._node.presence(_channel(request.channel)))
+
+    async def _presence_stats(self, request: OneChannel) -> Struct:
+        stats = await self._node.presence_stats(_channel(request.channel))
+        return PresenceStatsResult(stats.num_clients, stats.num_users)
+
+    async def _history(self, request: ReadHistory) -> Struct:
+        if request.reverse and request.since is not None and not request.since.offset:
+            raise _bad("nothing is before offset 0")
+        query = HistoryFilter(request.limit, request.since, request.reverse)
+        history = await self._node.history(_channel(request.channel), query)
+        return HistoryResult(history.publications, history.top.epoch, history.top.offset)
+
+    async def _history_remove(self, request: OneChannel) -> Struct:
+        await self._node.history_remove(_channel(request.channel))
+        return _EMPTY
+
+    async def _channels(self, request: Pattern) -> Struct:
+        _limit("pattern", request.pattern, ID_SIZE)
+        found = await self._node.channels(request.pattern)
+        return ChannelsResult({channel: ChannelInfo(clients) for channel, clients in found.items()})
+
+    async def _info(self, _: Nothing) -> Struct:
+        return InfoResult(await self._node.info())
+
+
+# ---------------------------------------------------------------------------- checks
+def _bad(detail: str) -> ClientError:
+    return ClientError(ERROR_BAD_REQUEST, detail)
+
+
+def _channel(channel: str) -> str:
+    # The node checks the name against its namespace; here only that there is one.
+    if not channel:
+        raise _bad("channel is missing")
+    return channel
+
+
+def _limit(name: str, value: str, limit: int) -> None:
+    if len(value) > limit:
+        raise _bad(f"{name} has more than {limit} characters")
+
+
+def _at_least_one(name: str, count: int, limit: int) -> None:
+    if not count:
+        raise _bad(f"{name} is missing or empty")
+    if count > limit:
+        raise _bad(f"{count} {name}, the limit is {limit}")
+
+
+def _options(request: Publish | Broadcast) -> PublishRequestOptions:
+    _limit("idempotency_key", request.idempotency_key, KEY_SIZE)
+    _limit("version_epoch", request.version_epoch, KEY_SIZE)
+    tags = request.tags
+    if tags:
+        if len(tags) > TAGS_LIMIT:
+            raise _bad(f"{len(tags)} tags, the limit is {TAGS_LIMIT}")
+        if sum(map(len, tags)) + sum(map(len, tags.values())) > TAGS_SIZE:
+            raise _bad(f"tags have more than {TAGS_SIZE} characters")
+    return PublishRequestOptions(
+        tags=tags or None,
+        skip_history=request.skip_history,
+        idempotency_key=request.idempotency_key,
+        version=request.version,
+        version_epoch=request.version_epoch,
+    )
+
+
+def _target(request: _Whose) -> Target:
+    _limit("user", request.user, ID_SIZE)
+    _limit("client", request.client, ID_SIZE)
+    _limit("session", request.session, ID_SIZE)
+    if not (request.user or request.client or request.session):
+        # Else a forgotten field would hit every anonymous client.
+        raise _bad("user is missing")
+    return Target(request.user, request.client, request.session)
+
+
+def _advice(advice: Advice | None) -> Disconnect:
+    if advice is None or not advice.code:
+        return DISCONNECT_FORCED if advice is None or not advice.reason else _forced(advice.reason)
+    if not 3000 <= advice.code < 5000:
+        raise _bad("disconnect.code is 3000 to 4999")
+    known = DISCONNECTS.get(advice.code)
+    return Disconnect(advice.code, _reason(advice.reason) or (known.reason if known else "disconnected"))
+
+
+def _forced(reason: str) -> Disconnect:
+    return Disconnect(DISCONNECT_FORCED.code, _reason(reason))
+
+
+def _reason(reason: str) -> str:
+    if len(reason.encode()) > CLOSE_REASON_LIMIT:
+        raise _bad(f"disconnect.reason has more than {CLOSE_REASON_LIMIT} bytes")
+    return reason
+
+
+def _embedded(name: str, plain: Raw, encoded: str) -> bytes:
+    """The JSON of a field that also comes in base64, on one line; empty where it was not given."""
+    content = bytes(plain)
+    if encoded:
+        if content and content != b"null":
+            raise _bad(f"{name} and b64{name} are both given")
+        content = _from_base64(name, encoded)
+    return bytes(one_line(content)) if content else b""
+
+
+def _from_base64(name: str, encoded: str) -> bytes:
+    try:
+        content = base64.b64decode(encoded, validate=True)
+        # Clients that speak JSON can only be given JSON.
+        msgspec.json.decode(content)
+    except (binascii.Error, ValueError, RecursionError):
+        raise _bad(f"b64{name} is not JSON in base64") from None
+    return content

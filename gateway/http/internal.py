@@ -1,0 +1,33 @@
+"""The internal listener as one ASGI app: the server API, and what machines ask."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.http.asgi import Receive, Scope, Send, respond_json
+from gateway.http.ops import PATHS, OpsApp
+from gateway.http.server_api import ServerAPI
+
+_HELP: Final = (
+    "nothing here; this listener has POST /api/{method}, GET /metrics, GET /healthz and GET /readyz"
+)
+
+
+class InternalApp:
+    """Dispatch by path: a router's table would cost more than the request."""
+
+    def __init__(self, api: ServerAPI, ops: OpsApp) -> None:
+        self._api = api
+        self._ops = ops
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        path: str = scope["path"]
+        if path.startswith("/api/") or path == "/api":
+            await self._api(scope, receive, send)
+        elif path in PATHS:
+            await self._ops(scope, receive, send)
+        else:
+            await respond_json(send, 404, {"code": 404, "message": _HELP})

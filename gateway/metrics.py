@@ -1,0 +1,302 @@
+"""Every metric of one process, by helper method; label values come from closed sets, never from clients.
+
+What happens per message is a plain integer attribute (`metrics.publications_delivered += n`): an increment of
+prometheus_client costs more than writing the message's frame. A collector reads the integers when Prometheus
+comes. Whatever a helper is given that is not in the label's set is counted as "other", so that no client can
+grow the number of series.
+
+Times are seconds, sizes are bytes, both as floats or ints of base units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0, generate_latest
+from prometheus_client.registry import Collector
+
+from gateway import errors as _errors
+from gateway.errors import DISCONNECTS, ERRORS, Unsubscribe
+from gateway.version import __version__
+
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_1_0_0
+OTHER: Final = "other"
+
+# ---------------------------------------------------------------------------- the closed sets
+COMMANDS: Final = (
+    "connect", "subscribe", "unsubscribe", "publish", "presence", "presence_stats", "history", "rpc",
+    "send", "refresh", "sub_refresh", "ping", "pong", OTHER,
+)  # fmt: skip
+API_METHODS: Final = (
+    "publish", "broadcast", "subscribe", "unsubscribe", "disconnect", "refresh", "presence", "presence_stats",
+    "history", "history_remove", "channels", "info", "batch", "broadcast_all", OTHER,
+)  # fmt: skip
+API_OUTCOMES: Final = (
+    "ok",
+    "error",
+    "undecodable",
+    "too_large",
+    "unauthorized",
+    "not_found",
+    "cancelled",
+    OTHER,
+)
+CONNECT_WAYS: Final = ("code", "session", "jwt", "anonymous", OTHER)
+"""How a client introduced itself: a wx.login code, our session token, a JWT, not at all."""
+CONNECT_OUTCOMES: Final = ("ok", "error", "disconnect", "gone", OTHER)
+"""`gone`: the client left while it was being signed in."""
+SDKS: Final = ("js", "python", "go", "dart", "java", "swift", "wx", OTHER)
+HANDSHAKES: Final = (
+    "accepted",
+    "not_websocket",
+    "bad_request",
+    "wrong_path",
+    "forbidden_origin",
+    "full",
+    "draining",
+    OTHER,
+)
+SIGN_INS: Final = ("ok", "invalid_code", "blocked", "busy", "setup", "limited", "timeout", "cancelled", OTHER)
+UPSTREAMS: Final = ("wechat", "redis", "backend", "storage", "jwks", OTHER)
+UPSTREAM_OUTCOMES: Final = ("ok", "refused", "timeout", "unreachable", "bad_answer", "cancelled", OTHER)
+"""`refused`: the upstream answered with an error of its own."""
+BROKER_OPERATIONS: Final = (
+    "connect", "publish", "subscribe", "unsubscribe", "history", "presence", "control", OTHER,
+)  # fmt: skip
+RECOVERIES: Final = ("recovered", "too_old", "other_epoch", OTHER)
+ERROR_CODES: Final = (*(str(code) for code in ERRORS), OTHER)
+CLOSE_CODES: Final = ("1000", "1001", "1005", "1006")
+"""What a client's own close looks like; the others are ours."""
+DISCONNECT_CODES: Final = (*CLOSE_CODES, *(str(code) for code in DISCONNECTS), OTHER)
+UNSUBSCRIBE_CODES: Final = (
+    "0",
+    *(str(value.code) for value in vars(_errors).values() if isinstance(value, Unsubscribe)),
+    OTHER,
+)
+
+FAST_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+"""Seconds: what happens inside one machine."""
+SLOW_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds: what waits for somebody else's server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much there is right now, on this node."""
+
+    connections: int = 0
+    users: int = 0
+    subscriptions: int = 0
+    channels: int = 0
+    outbox_bytes: int = 0
+
+
+class Metrics:
+    """The metrics of one node. Everything is cheap enough to be called from the event loop.
+
+    Attributes:
+        publications_received: from the broker, one for each publication.
+        publications_delivered: handed to an outbox, one for each subscriber.
+        messages_in: WebSocket messages from clients.
+        messages_out: replies and pushes to clients.
+        bytes_in: payload bytes of messages from clients.
+        bytes_out: payload bytes of replies and pushes.
+        slow_consumers: clients closed because they did not read.
+        broker_gaps: times that publications may have been missed and history was read.
+        loop_lag: seconds that the event loop was late the last time it was looked at.
+        draining: whether the node is on its way out.
+    """
+
+    def __init__(self) -> None:
+        self.publications_received = 0
+        self.publications_delivered = 0
+        self.messages_in = 0
+        self.messages_out = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.slow_consumers = 0
+        self.broker_gaps = 0
+        self.loop_lag = 0.0
+        self.draining = False
+        self._counts: Callable[[], Counts] = Counts
+        self._commands = dict.fromkeys(COMMANDS, 0)
+        self._errors = dict.fromkeys(ERROR_CODES, 0)
+        self._disconnects = dict.fromkeys(DISCONNECT_CODES, 0)
+        self._unsubscribes = dict.fromkeys(UNSUBSCRIBE_CODES, 0)
+        self._handshakes = dict.fromkeys(HANDSHAKES, 0)
+        self._sdks = dict.fromkeys(SDKS, 0)
+        self._sign_ins = dict.fromkeys(SIGN_INS, 0)
+        self._broker_errors = dict.fromkeys(BROKER_OPERATIONS, 0)
+        self._recoveries = dict.fromkeys(RECOVERIES, 0)
+        self._connects = {(way, outcome): 0 for way in CONNECT_WAYS for outcome in CONNECT_OUTCOMES}
+        self._upstream_calls = {(name, outcome): 0 for name in UPSTREAMS for outcome in UPSTREAM_OUTCOMES}
+        self._api_calls = {(method, outcome): 0 for method in API_METHODS for outcome in API_OUTCOMES}
+
+        self.registry = CollectorRegistry()
+        self.registry.register(_Reader(self))
+        ProcessCollector(registry=self.registry)
+        self._sign_in_seconds = self._histogram(
+            "sign_in_seconds", "Seconds from a wx.login code to a session.", SLOW_BUCKETS
+        )
+        self._loop_lag_seconds = self._histogram(
+            "loop_lag_seconds", "Seconds that the event loop was late.", FAST_BUCKETS
+        )
+        upstream = self._histogram(
+            "upstream_seconds", "Seconds of a call to another server.", SLOW_BUCKETS, "upstream"
+        )
+        self._upstream_seconds = {name: upstream.labels(name) for name in UPSTREAMS}
+        api = self._histogram("api_seconds", "Seconds of a server API call.", FAST_BUCKETS, "method")
+        self._api_seconds = {method: api.labels(method) for method in API_METHODS}
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"gateway_{name}", text, labels, buckets=buckets, registry=self.registry)
+
+    def exposition(self) -> bytes:
+        """The text for Prometheus, `CONTENT_TYPE`. Takes milliseconds; may run in a thread."""
+        return generate_latest(self.registry)
+
+    # ------------------------------------------------------------------------ gauges
+    def watch(self, counts: Callable[[], Counts]) -> None:
+        """Ask `counts` for the gauges at each scrape (from another thread: it must only read)."""
+        self._counts = counts
+
+    @property
+    def counts(self) -> Counts:
+        return self._counts()
+
+    # ------------------------------------------------------------------------ clients
+    def handshake(self, outcome: str) -> None:
+        """An HTTP request on the WebSocket listener ended so."""
+        self._handshakes[outcome if outcome in self._handshakes else OTHER] += 1
+
+    def connect(self, way: str, outcome: str, sdk: str = "") -> None:
+        """A connect command ended so; `sdk` is the name that the client gave: it counts where we know it."""
+        key = (way if way in CONNECT_WAYS else OTHER, outcome if outcome in CONNECT_OUTCOMES else OTHER)
+        self._connects[key] += 1
+        if key[1] == "ok":
+            self._sdks[sdk if sdk in self._sdks else OTHER] += 1
+
+    def command(self, method: str) -> None:
+        self._commands[method if method in self._commands else OTHER] += 1
+
+    def error(self, code: int) -> None:
+        """An error reply to a client; codes of the team's backend count as "other"."""
+        text = str(code)
+        self._errors[text if text in self._errors else OTHER] += 1
+
+    def disconnect(self, code: int) -> None:
+        """A connection ended with `code`: ours, or the client's own close code."""
+        text = str(code)
+        self._disconnects[text if text in self._disconnects else OTHER] += 1
+
+    def unsubscribe(self, code: int) -> None:
+        text = str(code)
+        self._unsubscribes[text if text in self._unsubscribes else OTHER] += 1
+
+    def recovery(self, outcome: str) -> None:
+        """A client came back with a position."""
+        self._recoveries[outcome if outcome in self._recoveries else OTHER] += 1
+
+    # ------------------------------------------------------------------------ everything around
+    def sign_in(self, outcome: str, seconds: float) -> None:
+        self._sign_ins[outcome if outcome in self._sign_ins else OTHER] += 1
+        self._sign_in_seconds.observe(seconds)
+
+    def upstream_call(self, upstream: str, outcome: str, seconds: float) -> None:
+        name = upstream if upstream in UPSTREAMS else OTHER
+        self._upstream_calls[name, outcome if outcome in UPSTREAM_OUTCOMES else OTHER] += 1
+        self._upstream_seconds[name].observe(seconds)
+
+    def api_call(self, method: str, outcome: str, seconds: float) -> None:
+        name = method if method in self._api_seconds else OTHER
+        self._api_calls[name, outcome if outcome in API_OUTCOMES else OTHER] += 1
+        self._api_seconds[name].observe(seconds)
+
+    def broker_error(self, operation: str) -> None:
+        self._broker_errors[operation if operation in self._broker_errors else OTHER] += 1
+
+    def lag(self, seconds: float) -> None:
+        """The event loop was `seconds` late."""
+        self.loop_lag = seconds
+        self._loop_lag_seconds.observe(seconds)
+
+
+class _Reader(Collector):
+    """Turns the plain integers of `Metrics` into metric families, at scrape time."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def describe(self) -> list[Metric]:
+        # Empty: registering must not read a node that is not there yet.
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        metrics = self._metrics
+        yield from self._gauges(metrics, metrics.counts)
+        yield from self._totals(metrics)
+        yield _counter(
+            "connects", "Connect commands, by way of signing in.", metrics._connects, "way", "outcome"
+        )
+        yield _counter(
+            "upstream_calls", "Calls to other servers.", metrics._upstream_calls, "upstream", "outcome"
+        )
+        yield _counter("api_calls", "Calls of the server API.", metrics._api_calls, "method", "outcome")
+        for name, text, label, values in (
+            ("handshakes", "HTTP requests on the WebSocket listener.", "outcome", metrics._handshakes),
+            ("clients", "Clients that connected, by SDK.", "sdk", metrics._sdks),
+            ("commands", "Commands of clients.", "method", metrics._commands),
+            ("errors", "Error replies to clients.", "code", metrics._errors),
+            ("disconnects", "Connections that ended, by code.", "code", metrics._disconnects),
+            ("unsubscribes", "Subscriptions that ended, by code.", "code", metrics._unsubscribes),
+            ("recoveries", "Clients that came back with a position.", "outcome", metrics._recoveries),
+            ("sign_ins", "Codes of wx.login, by what became of them.", "outcome", metrics._sign_ins),
+            (
+                "broker_errors",
+                "Operations that the broker could not do.",
+                "operation",
+                metrics._broker_errors,
+            ),
+        ):
+            yield _counter(name, text, {(value,): count for value, count in values.items()}, label)
+
+    @staticmethod
+    def _gauges(metrics: Metrics, counts: Counts) -> Iterator[Metric]:
+        for name, text, value in (
+            ("connections", "Clients that are connected.", counts.connections),
+            ("users", "Users with a connection.", counts.users),
+            ("subscriptions", "Subscriptions of connected clients.", counts.subscriptions),
+            ("channels", "Channels with a subscriber.", counts.channels),
+            ("outbox_bytes", "Bytes waiting for clients to read them.", counts.outbox_bytes),
+            ("loop_lag_last_seconds", "Seconds that the event loop was late, last time.", metrics.loop_lag),
+            ("draining", "1 while the node says goodbye to its clients.", int(metrics.draining)),
+        ):
+            yield GaugeMetricFamily(f"gateway_{name}", text, value=value)
+        build = GaugeMetricFamily("gateway_build", "The version that runs here.", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield build
+
+    @staticmethod
+    def _totals(metrics: Metrics) -> Iterator[Metric]:
+        for name, text, value in (
+            ("publications_received", "Publications from the broker.", metrics.publications_received),
+            ("publications_delivered", "Publications to subscribers.", metrics.publications_delivered),
+            ("messages_in", "WebSocket messages from clients.", metrics.messages_in),
+            ("messages_out", "Replies and pushes to clients.", metrics.messages_out),
+            ("bytes_in", "Payload bytes from clients.", metrics.bytes_in),
+            ("bytes_out", "Payload bytes to clients.", metrics.bytes_out),
+            ("slow_consumers", "Clients closed because they did not read.", metrics.slow_consumers),
+            ("broker_gaps", "Times that history closed a gap of the broker.", metrics.broker_gaps),
+        ):
+            yield CounterMetricFamily(f"gateway_{name}", text, value=value)
+
+
+def _counter(name: str, text: str, values: Mapping[Any, int], *labels: str) -> Metric:
+    family = CounterMetricFamily(f"gateway_{name}", text, labels=labels)
+    for key, count in values.items():
+        family.add_metric(key, count)
+    return family

@@ -1,0 +1,377 @@
+"""The wire: commands in, replies and pushes out, in the JSON of the Centrifuge client protocol.
+
+A frame holds one or more JSON objects, one to a line. `decode` turns it into validated commands or raises
+`ClientError`, and nothing else, whatever the bytes. What the protocol calls *bytes* (the `data` of a
+publication, an rpc, a connect) is embedded JSON: it is kept as `Raw`, byte for byte, never parsed here.
+
+Zero values are left out on the way out; fields without a default are the exceptions that the protocol wants
+to see even when they are empty.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec.structs import astuple
+
+from gateway.errors import DISCONNECT_BAD_REQUEST, ClientError, Disconnect, Error
+
+UInt32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+EMPTY_RAW: Final = Raw(b"")
+PING: Final = b"{}"
+"""The server's ping; the client's pong has the same bytes."""
+
+
+# ---------------------------------------------------------------------------- shared by both directions
+class ClientInfo(Struct, omit_defaults=True, frozen=True):
+    """Who is behind a presence entry, a join, a leave or a publication."""
+
+    user: str
+    client: str
+    conn_info: Raw = EMPTY_RAW
+    chan_info: Raw = EMPTY_RAW
+
+
+class Publication(Struct, omit_defaults=True, frozen=True):
+    """One publication as clients see it. `offset` 0: the channel keeps no history of it."""
+
+    data: Raw
+    info: ClientInfo | None = None
+    offset: int = 0
+    tags: dict[str, str] | None = None
+
+
+class StreamPosition(Struct, omit_defaults=True, frozen=True):
+    """A place in a channel's history; the epoch changes when the history was lost."""
+
+    offset: Offset = 0
+    epoch: str = ""
+
+
+# ---------------------------------------------------------------------------- commands
+class RecoverPosition(Struct, frozen=True):
+    """What the client last saw of one server-side subscription."""
+
+    recover: bool = False
+    offset: Offset = 0
+    epoch: str = ""
+    delta: str = ""
+
+
+class ConnectRequest(Struct, frozen=True):
+    token: str | None = None
+    data: Raw = EMPTY_RAW
+    subs: dict[str, RecoverPosition] | None = None
+    name: str = ""
+    version: str = ""
+    headers: dict[str, str] | None = None
+
+
+class SubscribeRequest(Struct, frozen=True):
+    channel: str = ""
+    token: str | None = None
+    recover: bool = False
+    offset: Offset = 0
+    epoch: str = ""
+    data: Raw = EMPTY_RAW
+    positioned: bool = False
+    recoverable: bool = False
+    join_leave: bool = False
+    delta: str = ""
+    flag: Offset = 0
+    type: int = 0
+    tf: Raw = EMPTY_RAW
+
+
+class UnsubscribeRequest(Struct, frozen=True):
+    channel: str = ""
+
+
+class PublishRequest(Struct, frozen=True):
+    channel: str = ""
+    data: Raw = EMPTY_RAW
+
+
+class PresenceRequest(Struct, frozen=True):
+    channel: str = ""
+
+
+class PresenceStatsRequest(Struct, frozen=True):
+    channel: str = ""
+
+
+class HistoryRequest(Struct, frozen=True):
+    channel: str = ""
+    limit: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] = 0
+    since: StreamPosition | None = None
+    reverse: bool = False
+
+
+class RPCRequest(Struct, frozen=True):
+    method: str = ""
+    data: Raw = EMPTY_RAW
+
+
+class SendRequest(Struct, frozen=True):
+    data: Raw = EMPTY_RAW
+
+
+class RefreshRequest(Struct, frozen=True):
+    token: str = ""
+
+
+class SubRefreshRequest(Struct, frozen=True):
+    channel: str = ""
+    token: str = ""
+    type: int = 0
+
+
+class PingRequest(Struct, frozen=True):
+    """In the schema, but pings are the server's: a client that sends one is closed."""
+
+
+Request = (
+    ConnectRequest
+    | SubscribeRequest
+    | UnsubscribeRequest
+    | PublishRequest
+    | PresenceRequest
+    | PresenceStatsRequest
+    | HistoryRequest
+    | RPCRequest
+    | SendRequest
+    | RefreshRequest
+    | SubRefreshRequest
+    | PingRequest
+)
+
+
+class Envelope(Struct, frozen=True):
+    """A command as it stands in the frame; `decode` hands out `Command`, which holds just one request."""
+
+    id: UInt32 = 0
+    connect: ConnectRequest | UnsetType = UNSET
+    subscribe: SubscribeRequest | UnsetType = UNSET
+    unsubscribe: UnsubscribeRequest | UnsetType = UNSET
+    publish: PublishRequest | UnsetType = UNSET
+    presence: PresenceRequest | UnsetType = UNSET
+    presence_stats: PresenceStatsRequest | UnsetType = UNSET
+    history: HistoryRequest | UnsetType = UNSET
+    rpc: RPCRequest | UnsetType = UNSET
+    send: SendRequest | UnsetType = UNSET
+    refresh: RefreshRequest | UnsetType = UNSET
+    sub_refresh: SubRefreshRequest | UnsetType = UNSET
+    ping: PingRequest | UnsetType = UNSET
+
+
+_METHODS: Final = Envelope.__struct_fields__[1:]
+
+
+class Command(Struct, frozen=True):
+    """One command: `method` is the key it stood under; a pong has the method "pong" and no request."""
+
+    id: int
+    method: str
+    request: Request | None
+
+
+PONG: Final = Command(0, "pong", None)
+
+_decoder = msgspec.json.Decoder(Envelope)
+
+
+def decode(message: bytes) -> list[Command]:
+    """The commands of one frame, in order.
+
+    Raises:
+        ClientError: with disconnect 3501, for anything that is not one to many well-formed commands.
+    """
+    if message == PING:
+        return [PONG]
+    try:
+        if b"\n" not in message:
+            return [_command(_decoder.decode(message))]
+        commands = [_command(_decoder.decode(line)) for line in message.split(b"\n") if line.strip()]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ClientError(DISCONNECT_BAD_REQUEST, f"not a command: {error}") from None
+    except RecursionError:
+        raise ClientError(DISCONNECT_BAD_REQUEST, "not a command: nested too deeply") from None
+    if not commands:
+        raise ClientError(DISCONNECT_BAD_REQUEST, "a frame without commands")
+    return commands
+
+
+def _command(envelope: Envelope) -> Command:
+    command_id, *requests = astuple(envelope)
+    found = [
+        (method, request) for method, request in zip(_METHODS, requests, strict=True) if request is not UNSET
+    ]
+    if len(found) == 1:
+        method, request = found[0]
+        if not command_id and method != "send":
+            raise ClientError(DISCONNECT_BAD_REQUEST, f"a {method} command needs an id of at least 1")
+        return Command(command_id, method, request)
+    if found:
+        raise ClientError(
+            DISCONNECT_BAD_REQUEST, f"two methods in one command: {found[0][0]} and {found[1][0]}"
+        )
+    if command_id:
+        raise ClientError(DISCONNECT_BAD_REQUEST, "a command without a method")
+    return PONG
+
+
+# ---------------------------------------------------------------------------- replies
+class SubscribeResult(Struct, omit_defaults=True, frozen=True):
+    expires: bool = False
+    ttl: int = 0
+    recoverable: bool = False
+    positioned: bool = False
+    epoch: str = ""
+    offset: int = 0
+    publications: list[Publication] | None = None
+    recovered: bool = False
+    was_recovering: bool = False
+    data: Raw = EMPTY_RAW
+
+
+class ConnectResult(Struct, omit_defaults=True, frozen=True):
+    """`ping` and `ttl` in seconds; `pong`: the client must answer pings."""
+
+    client: str
+    version: str
+    expires: bool = False
+    ttl: int = 0
+    data: Raw = EMPTY_RAW
+    subs: dict[str, SubscribeResult] | None = None
+    ping: int = 0
+    pong: bool = False
+
+
+class RefreshResult(Struct, omit_defaults=True, frozen=True):
+    client: str = ""
+    version: str = ""
+    expires: bool = False
+    ttl: int = 0
+
+
+class SubRefreshResult(Struct, omit_defaults=True, frozen=True):
+    expires: bool = False
+    ttl: int = 0
+
+
+class PresenceResult(Struct, frozen=True):
+    presence: dict[str, ClientInfo]
+
+
+class PresenceStatsResult(Struct, frozen=True):
+    num_clients: int
+    num_users: int
+
+
+class HistoryResult(Struct, frozen=True):
+    publications: list[Publication]
+    epoch: str
+    offset: int
+
+
+class RPCResult(Struct, omit_defaults=True, frozen=True):
+    data: Raw = EMPTY_RAW
+
+
+class EmptyResult(Struct, frozen=True):
+    """The `{}` of publish and unsubscribe."""
+
+
+Result = (
+    ConnectResult
+    | SubscribeResult
+    | RefreshResult
+    | SubRefreshResult
+    | PresenceResult
+    | PresenceStatsResult
+    | HistoryResult
+    | RPCResult
+    | EmptyResult
+)
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def encode_reply(command_id: int, method: str, result: Result) -> bytes:
+    """The reply to the command `command_id` that asked for `method`."""
+    return b'{"id":%d,"%b":%b}' % (command_id, method.encode(), _encode(result))
+
+
+def encode_error(command_id: int, error: Error, detail: str = "") -> bytes:
+    """An error reply; `detail` replaces the registered message where it helps the developer."""
+    body: dict[str, object] = {"code": error.code, "message": detail or error.message}
+    if error.temporary:
+        body["temporary"] = True
+    return b'{"id":%d,"error":%b}' % (command_id, _encode(body))
+
+
+# ---------------------------------------------------------------------------- pushes
+def encode_publication(channel: str, publication: Publication) -> bytes:
+    """The push of a publication: made once, whatever the number of subscribers."""
+    return b'{"push":{"channel":%b,"pub":%b}}' % (_encode(channel), _encode(publication))
+
+
+def encode_join(channel: str, info: ClientInfo) -> bytes:
+    return b'{"push":{"channel":%b,"join":{"info":%b}}}' % (_encode(channel), _encode(info))
+
+
+def encode_leave(channel: str, info: ClientInfo) -> bytes:
+    return b'{"push":{"channel":%b,"leave":{"info":%b}}}' % (_encode(channel), _encode(info))
+
+
+def encode_unsubscribe(channel: str, code: int, reason: str) -> bytes:
+    """The last thing that a client hears of a subscription."""
+    body = {"code": code, "reason": reason}
+    return b'{"push":{"channel":%b,"unsubscribe":%b}}' % (_encode(channel), _encode(body))
+
+
+def encode_subscribe(channel: str, result: SubscribeResult) -> bytes:
+    """A server-side subscription was added after connect."""
+    return b'{"push":{"channel":%b,"subscribe":%b}}' % (_encode(channel), _encode(result))
+
+
+def encode_message(data: Raw) -> bytes:
+    """A message to this client alone, on no channel."""
+    return b'{"push":{"message":{"data":%b}}}' % bytes(data)
+
+
+def encode_refresh(expires: bool, ttl: int) -> bytes:
+    """The server moved the expiry of this connection; `ttl` in seconds."""
+    return b'{"push":{"refresh":%b}}' % _encode(RefreshResult(expires=expires, ttl=ttl))
+
+
+def encode_disconnect(disconnect: Disconnect) -> bytes:
+    """The advice before the close frame: a mini-program never sees the close frame's code."""
+    body = {"code": disconnect.code, "reason": disconnect.reason, "reconnect": disconnect.reconnect}
+    return b'{"push":{"disconnect":%b}}' % _encode(body)
+
+
+# ---------------------------------------------------------------------------- embedded JSON
+def raw(value: object) -> Raw:
+    """`value` as embedded JSON. Raises TypeError where it has no JSON form."""
+    return Raw(_encode(value))
+
+
+def parse_raw(embedded: Raw) -> object:
+    """The Python value of embedded JSON; None where the field was absent."""
+    content = bytes(embedded)
+    return msgspec.json.decode(content) if content else None
+
+
+def one_line(embedded: bytes) -> Raw:
+    """Embedded JSON from outside, checked and without raw newlines (they would end the object on the wire).
+
+    Bytes stay as they came wherever they can. Raises msgspec.DecodeError on what is no JSON.
+    """
+    if b"\n" in embedded or b"\r" in embedded:
+        return Raw(msgspec.json.format(embedded, indent=-1))
+    return Raw(embedded)

@@ -1,0 +1,396 @@
+"""The socket held against RFC 6455, with bytes that no library would send."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from tests.gateway_process import GatewayProcess, token, unique
+from tests.raw_ws import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PATIENCE,
+    PING,
+    PONG,
+    TEXT,
+    Frame,
+    RawSocket,
+    frame,
+    http_exchange,
+    request,
+    text,
+)
+
+STATS = {"id": 9, "presence_stats": {"channel": "lobby:nobody"}}
+
+
+async def signed_in(gateway: GatewayProcess, **headers: str) -> RawSocket:
+    socket = await RawSocket.open(gateway.websocket_port, **headers)
+    await socket.connect(token(unique("rfc")))
+    return socket
+
+
+def connect_command() -> bytes:
+    return json.dumps({"id": 1, "connect": {"token": token(unique("rfc"))}}).encode()
+
+
+# ---------------------------------------------------------------------------- handshake
+async def test_a_plain_get_is_told_what_this_is(gateway: GatewayProcess) -> None:
+    head = b"GET /connection/websocket HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    status, headers, body = await http_exchange(gateway.websocket_port, head)
+    assert status == 426
+    assert headers["upgrade"].lower() == "websocket"
+    assert "websocket" in body.lower()
+    assert int(headers["content-length"]) == len(body.encode())
+
+
+@pytest.mark.parametrize("missing", ["Upgrade", "Connection"])
+async def test_no_upgrade_without_asking_for_it(gateway: GatewayProcess, missing: str) -> None:
+    status, _, _ = await http_exchange(
+        gateway.websocket_port, request(gateway.websocket_port, without=missing)
+    )
+    assert status == 426
+
+
+@pytest.mark.parametrize("key", ["", "short", "not base64 at all!", "dGhlIHNhbXBsZQ==", "x" * 200])
+async def test_a_bad_key_is_a_bad_request(gateway: GatewayProcess, key: str) -> None:
+    head = request(gateway.websocket_port, Sec_WebSocket_Key=key)
+    status, _, body = await http_exchange(gateway.websocket_port, head)
+    assert status == 400
+    assert body
+
+
+async def test_no_key_is_a_bad_request(gateway: GatewayProcess) -> None:
+    head = request(gateway.websocket_port, without="Sec-WebSocket-Key")
+    assert (await http_exchange(gateway.websocket_port, head))[0] == 400
+
+
+@pytest.mark.parametrize("version", ["8", "0", "abc", "99999999999999999999"])
+async def test_another_version_is_refused(gateway: GatewayProcess, version: str) -> None:
+    head = request(gateway.websocket_port, Sec_WebSocket_Version=version)
+    status, _, _ = await http_exchange(gateway.websocket_port, head)
+    assert status in (400, 426)
+
+
+async def test_another_path_is_not_found(gateway: GatewayProcess) -> None:
+    status, _, body = await http_exchange(gateway.websocket_port, request(gateway.websocket_port, "/chat"))
+    assert status == 404
+    assert body
+
+
+@pytest.mark.parametrize("method", ["POST", "HEAD", "DELETE"])
+async def test_other_methods_are_refused(gateway: GatewayProcess, method: str) -> None:
+    head = request(gateway.websocket_port).replace(b"GET", method.encode(), 1)
+    status, _, _ = await http_exchange(gateway.websocket_port, head)
+    assert status in (400, 405)
+
+
+@pytest.mark.parametrize("junk", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64), b"\r\n\r\n"])
+async def test_what_is_no_http_is_hung_up_on(gateway: GatewayProcess, junk: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.websocket_port)
+    writer.write(junk + b"\r\n\r\n")
+    async with asyncio.timeout(PATIENCE):
+        answer = await reader.read()
+    writer.close()
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), answer
+
+
+async def test_a_head_without_end_is_hung_up_on(gateway: GatewayProcess) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.websocket_port)
+    try:
+        writer.write(b"GET / HTTP/1.1\r\n" + b"X-Long: " + b"x" * 1_000_000)
+        async with asyncio.timeout(PATIENCE):
+            answer = await reader.read()
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), answer
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+
+
+async def test_the_subprotocol_is_echoed_when_offered(gateway: GatewayProcess) -> None:
+    async with await signed_in(gateway, Sec_WebSocket_Protocol="centrifuge-json") as socket:
+        assert socket.headers["sec-websocket-protocol"] == "centrifuge-json"
+
+
+async def test_no_subprotocol_when_none_is_offered(gateway: GatewayProcess) -> None:
+    async with await signed_in(gateway) as socket:
+        assert "sec-websocket-protocol" not in socket.headers
+
+
+async def test_ours_is_chosen_among_others(gateway: GatewayProcess) -> None:
+    async with await signed_in(gateway, Sec_WebSocket_Protocol="chat, centrifuge-json") as socket:
+        assert socket.headers["sec-websocket-protocol"] == "centrifuge-json"
+
+
+async def test_a_handshake_that_comes_byte_by_byte(gateway: GatewayProcess) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.websocket_port)
+    socket = RawSocket(reader, writer)
+    async with socket:
+        await socket.dribble(request(gateway.websocket_port))
+        async with asyncio.timeout(PATIENCE):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+        await socket.connect(token("dribble"))
+
+
+async def test_commands_right_behind_the_handshake(gateway: GatewayProcess) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.websocket_port)
+    async with RawSocket(reader, writer) as socket:
+        await socket.send(request(gateway.websocket_port) + frame(TEXT, connect_command()))
+        async with asyncio.timeout(PATIENCE):
+            await reader.readuntil(b"\r\n\r\n")
+        assert "connect" in await socket.reply()
+
+
+async def test_deflate_is_used_when_offered_and_understood_both_ways(gateway: GatewayProcess) -> None:
+    import zlib
+
+    async with await RawSocket.open(
+        gateway.websocket_port,
+        Sec_WebSocket_Extensions="permessage-deflate; client_no_context_takeover; server_no_context_takeover",
+    ) as socket:
+        accepted = socket.headers.get("sec-websocket-extensions", "")
+        assert accepted.startswith("permessage-deflate")
+        assert "server_no_context_takeover" in accepted
+        squeeze = zlib.compressobj(wbits=-15)
+        body = squeeze.compress(connect_command()) + squeeze.flush(zlib.Z_SYNC_FLUSH)
+        await socket.send(frame(TEXT, body[:-4], rsv=4))
+        got = await socket.frame()
+        payload = got.payload
+        if got.rsv & 4:
+            payload = zlib.decompressobj(wbits=-15).decompress(payload + b"\x00\x00\xff\xff")
+        assert "connect" in json.loads(payload.split(b"\n")[0])
+
+
+# ---------------------------------------------------------------------------- messages
+async def test_text_and_binary_frames_are_both_taken(gateway: GatewayProcess) -> None:
+    async with await signed_in(gateway) as socket:
+        for opcode in (TEXT, BINARY):
+            await socket.send(frame(opcode, json.dumps(STATS).encode()))
+            assert (await socket.reply())["id"] == 9
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+async def test_fragments_make_one_message(gateway: GatewayProcess, size: int) -> None:
+    async with await RawSocket.open(gateway.websocket_port) as socket:
+        message = connect_command()
+        parts = [message[start : start + size] for start in range(0, len(message), size)]
+        await socket.send(frame(TEXT, parts[0], fin=False))
+        for part in parts[1:]:
+            await socket.send(frame(CONTINUATION, part, fin=False))
+        await socket.send(frame(CONTINUATION, b""))
+        assert "connect" in await socket.reply()
+
+
+async def test_pings_between_fragments_are_answered_at_once(gateway: GatewayProcess) -> None:
+    async with await RawSocket.open(gateway.websocket_port) as socket:
+        message = connect_command()
+        await socket.send(frame(TEXT, message[:10], fin=False) + frame(PING, b"now"))
+        assert await socket.frame() == Frame(PONG, b"now")
+        await socket.send(frame(PONG, b"unasked") + frame(CONTINUATION, message[10:]))
+        assert "connect" in await socket.reply()
+
+
+@pytest.mark.parametrize("payload", [b"", b"x", b"x" * 125])
+async def test_a_ping_gets_its_payload_back(gateway: GatewayProcess, payload: bytes) -> None:
+    async with await signed_in(gateway) as socket:
+        await socket.send(frame(PING, payload))
+        assert await socket.frame() == Frame(PONG, payload)
+
+
+async def test_an_unasked_pong_frame_is_nothing(gateway: GatewayProcess) -> None:
+    async with await signed_in(gateway) as socket:
+        await socket.send(frame(PONG, b"") + text(STATS))
+        assert (await socket.reply())["id"] == 9
+
+
+async def test_a_message_dribbled_byte_by_byte(gateway: GatewayProcess) -> None:
+    async with await RawSocket.open(gateway.websocket_port) as socket:
+        await socket.dribble(frame(TEXT, connect_command()))
+        assert "connect" in await socket.reply()
+
+
+async def test_many_frames_in_one_write_are_answered_in_order(gateway: GatewayProcess) -> None:
+    async with await signed_in(gateway) as socket:
+        await socket.send(b"".join(text(STATS | {"id": number}) for number in range(10, 210)))
+        assert [(await socket.reply())["id"] for _ in range(200)] == list(range(10, 210))
+
+
+async def test_a_thousand_pipelined_commands(gateway: GatewayProcess) -> None:
+    """In frames of 20 commands, all sent before the first answer is read."""
+    async with await signed_in(gateway) as socket:
+        starts = range(10, 1_010, 20)
+        frames = [text(*(STATS | {"id": number} for number in range(start, start + 20))) for start in starts]
+        await socket.send(b"".join(frames))
+        replies = [await socket.reply() for _ in range(1_000)]
+        assert [reply["id"] for reply in replies] == list(range(10, 1_010))
+        assert not [reply for reply in replies if "error" in reply]
+
+
+async def test_frames_split_at_every_place(gateway: GatewayProcess) -> None:
+    """A small frame, a big one, a ping and a fragment pair, cut in two at each byte in turn."""
+    filler = {"id": 8, "presence_stats": {"channel": "lobby:" + "n" * 150}}
+    data = text(STATS) + text(filler) + frame(PING, b"p")
+    data += frame(TEXT, b'{"id":7,"presence_stats"', fin=False)
+    data += frame(CONTINUATION, b':{"channel":"lobby:n"}}')
+    async with await signed_in(gateway) as socket:
+        for cut in range(1, len(data), 3):
+            await socket.send(data[:cut])
+            await asyncio.sleep(0)
+            await socket.send(data[cut:])
+            seen: list[object] = []
+            while len(seen) < 4:
+                got = await socket.frame()
+                lines = got.payload.split(b"\n") if got.opcode == TEXT else []
+                seen += [json.loads(line)["id"] for line in lines] or ["pong"]
+            assert sorted(map(str, seen)) == ["7", "8", "9", "pong"], f"cut at {cut}"
+
+
+async def test_a_message_of_no_bytes_is_a_frame_without_commands(gateway: GatewayProcess) -> None:
+    async with await signed_in(gateway) as socket:
+        await socket.send(frame(TEXT, b""))
+        await socket.closed_with(3501)
+
+
+# ---------------------------------------------------------------------------- violations
+BAD_FRAMES = {
+    "reserved bit 1": (frame(TEXT, b"{}", rsv=4), 1002),
+    "reserved bit 2": (frame(TEXT, b"{}", rsv=2), 1002),
+    "reserved bit 3": (frame(TEXT, b"{}", rsv=1), 1002),
+    "reserved opcode 3": (frame(0x3, b"{}"), 1002),
+    "reserved control opcode 11": (frame(0xB, b""), 1002),
+    "unmasked": (frame(TEXT, b"{}", mask=b""), 1002),
+    "unmasked ping": (frame(PING, b"", mask=b""), 1002),
+    "ping of 126 bytes": (frame(PING, b"x" * 126), 1002),
+    "close of 126 bytes": (frame(CLOSE, b"\x03\xe8" + b"x" * 124), 1002),
+    "fragmented ping": (frame(PING, b"", fin=False), 1002),
+    "continuation of nothing": (frame(CONTINUATION, b"x"), 1002),
+    "text inside a fragmented message": (frame(TEXT, b"{", fin=False) + frame(TEXT, b"}"), 1002),
+    "close payload of one byte": (frame(CLOSE, b"\x03"), 1002),
+    "close code 999": (frame(CLOSE, (999).to_bytes(2)), 1002),
+    "close code 1005": (frame(CLOSE, (1005).to_bytes(2)), 1002),
+    "close code 1006": (frame(CLOSE, (1006).to_bytes(2)), 1002),
+    "close code 5000": (frame(CLOSE, (5000).to_bytes(2)), 1002),
+    "invalid utf-8": (frame(TEXT, b'{"id":9,"rpc":{"method":"\xff\xfe"}}'), 1007),
+    "utf-8 cut off": (frame(TEXT, b"\xe4\xbd"), 1007),
+    "utf-8 surrogate": (frame(TEXT, b"\xed\xa0\x80"), 1007),
+    "utf-8 overlong": (frame(TEXT, b"\xc0\xaf"), 1007),
+    "invalid utf-8 over two fragments": (
+        frame(TEXT, b"\xe4\xbd", fin=False) + frame(CONTINUATION, b"x"),
+        1007,
+    ),
+    "a size with the highest bit": (b"\x81\xff" + (1 << 63).to_bytes(8) + b"mask", None),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FRAMES)
+async def test_a_violation_ends_the_connection(gateway: GatewayProcess, name: str) -> None:
+    data, code = BAD_FRAMES[name]
+    async with await signed_in(gateway) as socket:
+        await socket.send(data)
+        if code is None:
+            end = await socket.closing()
+            assert end.code in (1002, 1009)
+            assert end.push
+        else:
+            await socket.closed_with(code)
+
+
+@pytest.mark.parametrize("name", ["reserved bit 2", "unmasked", "invalid utf-8", "utf-8 cut off"])
+async def test_a_violation_before_sign_in_says_so_too(gateway: GatewayProcess, name: str) -> None:
+    data, code = BAD_FRAMES[name]
+    assert code is not None
+    async with await RawSocket.open(gateway.websocket_port) as socket:
+        await socket.send(data)
+        await socket.closed_with(code)
+
+
+async def test_what_came_before_a_violation_in_the_same_write_is_answered(gateway: GatewayProcess) -> None:
+    async with await signed_in(gateway) as socket:
+        await socket.send(text(STATS) + frame(TEXT, b"{}", mask=b""))
+        end = await socket.closed_with(1002)
+        assert [reply.get("id") for reply in end.replies] == [9, None]
+
+
+async def test_a_multibyte_character_may_be_cut_by_fragments(gateway: GatewayProcess) -> None:
+    body = json.dumps({"id": 9, "rpc": {"method": "echo", "data": "早上好"}}, ensure_ascii=False).encode()
+    cut = body.index("早".encode()) + 1
+    async with await signed_in(gateway) as socket:
+        await socket.send(frame(TEXT, body[:cut], fin=False) + frame(CONTINUATION, body[cut:]))
+        assert (await socket.reply())["rpc"] == {"data": "早上好"}
+
+
+@pytest.mark.parametrize("fragments", [1, 10])
+async def test_a_message_over_the_limit(gateway: GatewayProcess, fragments: int) -> None:
+    part = b"x" * (70_000 // fragments)
+    async with await signed_in(gateway) as socket:
+        for number in range(fragments):
+            opcode = CONTINUATION if number else TEXT
+            await socket.send(frame(opcode, part, fin=number == fragments - 1))
+        end = await socket.closed_with(1009)
+        assert not [reply for reply in end.replies if "id" in reply]
+
+
+async def test_the_header_of_a_huge_frame_is_enough(gateway: GatewayProcess) -> None:
+    async with await signed_in(gateway) as socket:
+        await socket.send(b"\x81\xff" + (1 << 40).to_bytes(8) + b"mask")
+        await socket.closed_with(1009)
+
+
+async def test_a_message_at_the_limit_is_taken(gateway: GatewayProcess) -> None:
+    command = json.dumps({"id": 9, "rpc": {"method": "echo", "data": ""}})
+    command = command.replace('""', '"' + "x" * (64 * 1024 - len(command)) + '"')
+    assert len(command) == 64 * 1024
+    async with await signed_in(gateway) as socket:
+        await socket.send(text(command))
+        assert len((await socket.reply())["rpc"]["data"]) > 65_000
+
+
+# ---------------------------------------------------------------------------- closing
+@pytest.mark.parametrize(
+    "payload", [b"", (1000).to_bytes(2), (1001).to_bytes(2) + "再见".encode(), b"\x0f\xa0"]
+)
+async def test_a_close_is_answered_with_the_same_code(gateway: GatewayProcess, payload: bytes) -> None:
+    async with await signed_in(gateway) as socket:
+        await socket.send(frame(CLOSE, payload))
+        end = await socket.closing()
+        assert end.push is None, "who goes needs no advice"
+        assert end.code == (int.from_bytes(payload[:2]) if payload else end.code)
+        assert end.code != 1006
+
+
+async def test_nothing_is_answered_after_a_close(gateway: GatewayProcess) -> None:
+    async with await signed_in(gateway) as socket:
+        await socket.send(frame(CLOSE, (1000).to_bytes(2)) + text(STATS) + text(STATS))
+        end = await socket.closing()
+        assert end.replies == []
+        assert end.code == 1000
+
+
+async def test_commands_before_a_close_in_one_write(gateway: GatewayProcess) -> None:
+    async with await signed_in(gateway) as socket:
+        await socket.send(text(STATS) + frame(CLOSE, (1000).to_bytes(2)))
+        end = await socket.closing()
+        assert end.code == 1000
+        assert [reply["id"] for reply in end.replies] in ([9], [])
+
+
+async def test_a_client_that_half_closes_is_let_go(gateway: GatewayProcess) -> None:
+    async with await signed_in(gateway) as socket:
+        socket._writer.write_eof()
+        end = await socket.closing()
+        assert end.code is None
+
+
+async def test_the_server_does_not_wait_for_ever_for_the_answer_to_its_close(gateway: GatewayProcess) -> None:
+    """A client that does not answer the close frame: the server hangs up by itself."""
+    async with await signed_in(gateway) as socket:
+        await socket.send(frame(TEXT, b"no json"))
+        seen = []
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            while True:
+                seen.append((await socket.frame()).opcode)
+        assert seen[-1] == CLOSE
