@@ -155,6 +155,8 @@ class Caller(asyncio.Protocol):
 
     async def call(self, times: int = 1) -> None:
         """Make the call `times` times, one after the other."""
+        if self._transport.is_closing():
+            raise BenchError("the server closed an API connection")
         self._left = times
         self._done = asyncio.get_running_loop().create_future()
         self._send()

@@ -6,7 +6,7 @@ is what a team's own code needs: handlers in Python, run by `gateway serve modul
 """
 
 from gateway.backend.app import Gateway
-from gateway.backend.base import Caller
+from gateway.client import Caller
 from gateway.errors import ClientError, Disconnect, Error
 from gateway.version import __version__
 

@@ -79,7 +79,11 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
     jwks = Jwks(settings.client.token_jwks_url, upstream) if settings.client.token_jwks_url else None
     tokens = _tokens(settings, jwks)
     connecting = Connecting(
-        settings, node, Authenticator(settings.client, sign_in, tokens, time.time), metrics, clock=clock
+        settings,
+        node,
+        Authenticator(settings.client, sign_in, tokens, metrics, time.time),
+        metrics,
+        clock=clock,
     )
     commands = Commands(settings, node, connecting, tokens, backend, wall=time.time)
     limits = _limits(settings)

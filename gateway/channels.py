@@ -92,11 +92,11 @@ class Channels:
         """Whether a client may publish into the channel, see who is in it, or read its history."""
         if self._insecure:
             return True
+        if not who.user and not getattr(options, f"allow_{access}_for_anonymous"):
+            return False
         if getattr(options, f"allow_{access}_for_subscriber") and who.subscribed:
             return True
-        if not getattr(options, f"allow_{access}_for_client"):
-            return False
-        return bool(who.user) or getattr(options, f"allow_{access}_for_anonymous")
+        return bool(getattr(options, f"allow_{access}_for_client"))
 
 
 def has_history(options: ChannelOptions) -> bool:

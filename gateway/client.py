@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 from collections import deque
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from msgspec import Raw
 
@@ -150,16 +150,27 @@ class Subscription:
         return ClientInfo(client.user, client.id, client.conn_info, self.chan_info)
 
 
+class Caller(NamedTuple):
+    """Who asks. `appid` and `session` are empty for clients that signed in with a JWT."""
+
+    client: str
+    user: str
+    appid: str
+    session: str
+
+
 class Client:
     """One connection's protocol state. Times are monotonic seconds, given as `now`.
 
     Attributes:
         appid, session: the mini-program and the session that the client signed in with; empty for a JWT.
+        caller: the same for the team's code, made once.
         client_refresh: the client renews its expiry itself, with a token.
         backlog: commands that wait for the one under way; None while nothing is under way.
     """
 
     __slots__ = (
+        "_admitted",
         "_allowance",
         "_allowance_at",
         "_next_ping",
@@ -167,6 +178,7 @@ class Client:
         "_stale_at",
         "appid",
         "backlog",
+        "caller",
         "client_refresh",
         "conn_info",
         "deflate",
@@ -175,7 +187,6 @@ class Client:
         "ip",
         "limits",
         "meta",
-        "name",
         "session",
         "sink",
         "state",
@@ -189,17 +200,17 @@ class Client:
         self.limits = limits
         self.ip = ip
         self.deflate = False
-        self.state = State.NEW
+        self._move(State.NEW)
         self.user = ""
         self.appid = ""
         self.session = ""
-        self.name = ""
         self.conn_info: Raw = EMPTY_RAW
         self.meta: Raw = EMPTY_RAW
         self.subscriptions: dict[str, Subscription] = {}
         self.backlog: deque[Command] | None = None
         self.expires_at = 0.0
         self.client_refresh = False
+        self.caller = Caller(client_id, "", "", "")
         self._stale_at = now + limits.first_message_timeout
         self._next_ping = 0.0
         self._pong_by = 0.0
@@ -214,7 +225,7 @@ class Client:
             ClientError: disconnect 3501 where the command may not come now, error 111 past the command
                 rate, disconnect 3013 where the client does not heed it.
         """
-        if method not in ADMITTED[self.state]:
+        if method not in self._admitted:
             raise ClientError(DISCONNECT_BAD_REQUEST, f"{method} while {self.state.value}")
         if method == "pong":
             if not self._pong_by:
@@ -240,20 +251,31 @@ class Client:
         return ClientInfo(self.user, self.id, self.conn_info)
 
     # ------------------------------------------------------------------ life
+    def _move(self, state: State) -> None:
+        self.state = state
+        self._admitted = ADMITTED[state]
+
     def begin_connect(self) -> None:
-        self.state = State.CONNECTING
+        self._move(State.CONNECTING)
+
+    def sign_in(self, user: str, appid: str, session: str) -> None:
+        """It is known who this is; also after a refresh, which may be with another session's token."""
+        self.user = user
+        self.appid = appid
+        self.session = session
+        self.caller = Caller(self.id, user, appid, session)
 
     def connected(self, first_ping: float) -> None:
         """The connect was answered; the first ping is due at `first_ping`."""
-        self.state = State.CONNECTED
+        self._move(State.CONNECTED)
         self._next_ping = first_ping
 
     def refused(self) -> None:
         """The connect was answered with an error: nothing more may come on this connection."""
-        self.state = State.REFUSED
+        self._move(State.REFUSED)
 
     def close(self) -> None:
-        self.state = State.CLOSED
+        self._move(State.CLOSED)
         self.backlog = None
 
     @property

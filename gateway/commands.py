@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.backend.base import Backend, Caller
+from gateway.backend.base import Backend
 from gateway.brokers.base import HistoryFilter
 from gateway.channels import Access, Channels, Who, has_history
 from gateway.client import Client
@@ -42,7 +42,6 @@ from gateway.protocol import (
     PublishRequest,
     Result,
     RPCRequest,
-    RPCResult,
     SendRequest,
     StreamPosition,
     SubRefreshRequest,
@@ -50,6 +49,7 @@ from gateway.protocol import (
     SubscribeRequest,
     UnsubscribeRequest,
     encode_reply,
+    encode_rpc,
 )
 from gateway.tokens import SubscriptionClaims, TokenVerifier
 
@@ -251,19 +251,14 @@ class Commands:
         _reply(client, command_id, "history", result)
 
     # ------------------------------------------------------------------ to the team's code
-    def _rpc(self, client: Client, command_id: int, request: RPCRequest) -> Pending:
-        answer = self._backend.handle_rpc(_caller(client), request.method, request.data)
+    async def _rpc(self, client: Client, command_id: int, request: RPCRequest) -> None:
+        answer = self._backend.handle_rpc(client.caller, request.method, request.data)
         if answer is None:
             raise ClientError(ERROR_NOT_AVAILABLE, "no backend answers rpc")
-        return self._await_rpc(client, command_id, answer)
-
-    async def _await_rpc(
-        self, client: Client, command_id: int, answer: Coroutine[Any, Any, msgspec.Raw]
-    ) -> None:
-        _reply(client, command_id, "rpc", RPCResult(await answer))
+        client.sink.send(encode_rpc(command_id, await answer))
 
     def _send(self, client: Client, _id: int, request: SendRequest) -> Pending:
-        handled = self._backend.handle_send(_caller(client), request.data)
+        handled = self._backend.handle_send(client.caller, request.data)
         if handled is None:
             raise ClientError(DISCONNECT_NOT_AVAILABLE, "no backend takes messages")
         return handled
@@ -274,10 +269,6 @@ _EMPTY: Final = EmptyResult()
 
 def _reply(client: Client, command_id: int, method: str, result: Result) -> None:
     client.sink.send(encode_reply(command_id, method, result))
-
-
-def _caller(client: Client) -> Caller:
-    return Caller(client.id, client.user, client.appid, client.session)
 
 
 def _flags(changes: Any) -> dict[str, bool]:

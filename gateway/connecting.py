@@ -120,9 +120,7 @@ class Connecting:
             oldest.sink.disconnect(replaced)
 
     def _enter(self, client: Client, credentials: Credentials) -> None:
-        client.user = credentials.user
-        client.appid = credentials.appid
-        client.session = credentials.session
+        client.sign_in(credentials.user, credentials.appid, credentials.session)
         client.conn_info = credentials.conn_info
         client.meta = credentials.meta
         client.expires_at = self._node.deadline(credentials.expire_at)
@@ -229,7 +227,7 @@ class Connecting:
         client.expires_at = self._node.deadline(credentials.expire_at)
         client.client_refresh = bool(credentials.expire_at)
         client.conn_info = credentials.conn_info
-        client.session = credentials.session
+        client.sign_in(credentials.user, credentials.appid, credentials.session)
         ttl = self._authenticator.ttl(credentials.expire_at)
         result = RefreshResult(client.id, __version__, bool(ttl), ttl)
         client.sink.send(encode_reply(command_id, "refresh", result))

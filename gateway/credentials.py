@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 from typing import Final
 
 import msgspec
@@ -16,8 +17,15 @@ from gateway.errors import (
     ERROR_BAD_REQUEST,
     ERROR_EXPIRED,
     ERROR_TOKEN_EXPIRED,
+    ERROR_TOO_MANY_REQUESTS,
+    ERROR_UNKNOWN_APPID,
+    ERROR_WECHAT_BUSY,
+    ERROR_WECHAT_SETUP,
+    ERROR_WECHAT_USER_BLOCKED,
     ClientError,
+    UpstreamError,
 )
+from gateway.metrics import Metrics
 from gateway.protocol import EMPTY_RAW, ConnectRequest, raw
 from gateway.sessions import Session, is_session_token
 from gateway.signin import SignIn
@@ -25,6 +33,18 @@ from gateway.tokens import SubscriptionOptions, TokenVerifier
 
 MAX_TTL: Final = 365 * 86400
 """Seconds; what a client is told at most, because SDKs keep it in a timer."""
+
+
+SIGN_IN_OUTCOMES: Final = {
+    ERROR_TOKEN_EXPIRED.code: "invalid_code",
+    ERROR_BAD_REQUEST.code: "invalid_code",
+    ERROR_WECHAT_USER_BLOCKED.code: "blocked",
+    ERROR_WECHAT_BUSY.code: "busy",
+    ERROR_WECHAT_SETUP.code: "setup",
+    ERROR_UNKNOWN_APPID.code: "setup",
+    ERROR_TOO_MANY_REQUESTS.code: "limited",
+}
+"""For the metrics: what a sign-in by code came to, by the error that the client was told."""
 
 
 class _SignInData(Struct, frozen=True):
@@ -66,11 +86,17 @@ class Authenticator:
     """
 
     def __init__(
-        self, settings: ClientSettings, sign_in: SignIn, tokens: TokenVerifier, wall: Callable[[], float]
+        self,
+        settings: ClientSettings,
+        sign_in: SignIn,
+        tokens: TokenVerifier,
+        metrics: Metrics,
+        wall: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._sign_in = sign_in
         self._tokens = tokens
+        self._metrics = metrics
         self._wall = wall
 
     async def connect(self, request: ConnectRequest, ip: str) -> Credentials:
@@ -79,11 +105,23 @@ class Authenticator:
             return await self.token(request.token)
         data = _sign_in_data(request.data)
         if data.code is not None:
-            signed_in = await self._sign_in.by_code(data.code, data.appid, ip)
-            return _of_session("code", signed_in.session, signed_in.token)
+            return await self._by_code(data.code, data.appid, ip)
         if not (self._settings.allow_anonymous or self._settings.insecure):
             raise ClientError(DISCONNECT_BAD_REQUEST, "neither a wx.login code nor a token")
         return Credentials("anonymous", user="")
+
+    async def _by_code(self, code: str, appid: str | None, ip: str) -> Credentials:
+        began, outcome = perf_counter(), "cancelled"
+        try:
+            signed_in = await self._sign_in.by_code(code, appid, ip)
+            outcome = "ok"
+        except (ClientError, UpstreamError) as error:
+            told = error.error if isinstance(error, UpstreamError) else error.outcome
+            outcome = SIGN_IN_OUTCOMES.get(told.code, "other")
+            raise
+        finally:
+            self._metrics.sign_in(outcome, perf_counter() - began)
+        return _of_session("code", signed_in.session, signed_in.token)
 
     async def token(self, token: str) -> Credentials:
         """Whose token it is: our own, or a JWT of the team's backend.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import structlog
 
@@ -56,7 +56,15 @@ class Dispatcher:
             client.backlog.extend(commands)
             if len(client.backlog) > BACKLOG_HIGH:
                 client.sink.pause_reading()
-            return
+        elif len(commands) == 1:
+            pending = self._begin(client, commands[0])
+            if pending is not None:
+                client.backlog = deque()
+                self._continue(client, commands[0], pending)
+        else:
+            self._receive_many(client, commands)
+
+    def _receive_many(self, client: Client, commands: list[Command]) -> None:
         for index, command in enumerate(commands):
             if not client.is_open:
                 return
@@ -85,33 +93,38 @@ class Dispatcher:
             return None
 
     def _continue(self, client: Client, command: Command, pending: Coroutine[Any, Any, None] | None) -> None:
-        task = asyncio.create_task(self._run(client, command, pending))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        # The set keeps the task alive; it takes itself out, which is cheaper than a callback.
+        loop = asyncio.get_running_loop()
+        self._tasks.add(loop.create_task(self._run(client, command, pending)))
 
     async def _run(self, client: Client, command: Command, pending: Coroutine[Any, Any, None] | None) -> None:
-        await self._finish(client, command, pending)
+        try:
+            if pending is not None:
+                try:
+                    await pending
+                except Exception as error:
+                    self._fail(client, command, error)
+            if client.backlog:
+                await self._run_backlog(client)
+        finally:
+            client.backlog = None
+            self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _run_backlog(self, client: Client) -> None:
         done = 0
         while client.backlog:
             command = client.backlog.popleft()
             pending = self._begin(client, command)
             if pending is not None:
-                await self._finish(client, command, pending)
+                try:
+                    await pending
+                except Exception as error:
+                    self._fail(client, command, error)
             done += 1
             if done % AT_A_TIME == 0:
                 client.sink.resume_reading()
                 await asyncio.sleep(0)
-        client.backlog = None
         client.sink.resume_reading()
-
-    async def _finish(
-        self, client: Client, command: Command, pending: Coroutine[Any, Any, None] | None
-    ) -> None:
-        if pending is not None:
-            try:
-                await pending
-            except Exception as error:
-                self._fail(client, command, error)
 
     def _fail(self, client: Client, command: Command, error: Exception) -> None:
         """Tell the client what its command came to."""

@@ -53,17 +53,23 @@ class FrameSplitter:
             ClientError: disconnect 1009 for a frame over the limit, 1002 for an illegal control frame.
                 Frames before the bad one are lost with it: the connection is over.
         """
-        if self._rest:
-            data = self._rest + data
+        # Nearly always the socket reads one small message and nothing else.
+        if len(data) >= 6 and not self._rest and not self.fragmented:
+            kind, size = _FAST.get(data[0]), data[1] - _MASKED
+            if kind and len(data) == 6 + size and size <= _CONTROL_LIMIT and size <= self.limit:
+                return [(kind, apply_mask(data[6:], data[2:6]))]
+        return self._split(self._rest + data if self._rest else data)
+
+    def _split(self, data: bytes) -> list[Item]:
         items: list[Item] = []
         position, end = 0, len(data)
         while end - position >= 2:
             start, size = self._payload_extent(data, position, end)
-            if start + size > end or start > end:
+            if start + size > end:
                 break
             items.append(self._cut(data, position, start, start + size))
             position = start + size
-        self._rest = data[position:] if position < end else b""
+        self._rest = data[position:]
         return items
 
     def _payload_extent(self, data: bytes, position: int, end: int) -> tuple[int, int]:
@@ -97,7 +103,8 @@ class FrameSplitter:
 
 def text_frame(payload: bytes) -> bytes:
     """The server's (unmasked) text frame around `payload`."""
-    return _header(_FIN | TEXT, len(payload)) + payload
+    size = len(payload)
+    return b"\x81%c%b" % (size, payload) if size < 126 else _header(_FIN | TEXT, size) + payload
 
 
 def deflated_text_frame(payload: bytes) -> bytes:

@@ -143,7 +143,7 @@ def _upgrade_required() -> Response:
 
 
 def _json(status: HTTPStatus, message: str) -> Response:
-    body = msgspec.json.encode({"code": status.value, "message": message})
+    body = msgspec.json.encode({"status": status.value, "message": message})
     headers = Headers(
         [
             ("Content-Type", "application/json; charset=utf-8"),

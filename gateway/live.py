@@ -28,6 +28,7 @@ from gateway.errors import (
 from gateway.frames import text_frame
 from gateway.hub import Hub
 from gateway.membership import Membership, Order
+from gateway.metrics import Metrics
 from gateway.outbox import Outboxes
 from gateway.protocol import (
     StreamPosition,
@@ -58,6 +59,7 @@ class LiveConnections:
         rules: Channels,
         outboxes: Outboxes,
         membership: Membership,
+        metrics: Metrics,
         *,
         clock: Callable[[], float],
         wall: Callable[[], float],
@@ -70,6 +72,7 @@ class LiveConnections:
         self._wall = wall
         self._spawn = spawn
         self._membership = membership
+        self._metrics = metrics
 
     def _targets(self, target: Target) -> list[Client]:
         clients: Iterable[Client]
@@ -137,6 +140,7 @@ class LiveConnections:
     def unsubscribe_client(self, subscription: Subscription, unsubscribe: Unsubscribe) -> None:
         """End one subscription and say so: the push is the last that the client hears of it."""
         self._membership.end(subscription)
+        self._metrics.unsubscribe(unsubscribe.code)
         push = encode_unsubscribe(subscription.channel, unsubscribe.code, unsubscribe.reason)
         subscription.client.sink.send(push)
 

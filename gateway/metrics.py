@@ -62,8 +62,11 @@ HANDSHAKES: Final = (
 )
 SIGN_INS: Final = ("ok", "invalid_code", "blocked", "busy", "setup", "limited", "timeout", "cancelled", OTHER)
 UPSTREAMS: Final = ("wechat", "redis", "backend", "storage", "jwks", OTHER)
-UPSTREAM_OUTCOMES: Final = ("ok", "refused", "timeout", "unreachable", "bad_answer", "cancelled", OTHER)
-"""`refused`: the upstream answered with an error of its own."""
+UPSTREAM_OUTCOMES: Final = (
+    "ok", "refused", "bad_code", "quota", "busy", "blocked", "setup", "unknown", "timeout", "connect",
+    "transport", "too_large", "http_status", "garbage", "breaker_open", "cancelled", OTHER,
+)  # fmt: skip
+"""`bad_code` to `unknown` are WeChat's own refusals; `refused` is any other upstream's."""
 BROKER_OPERATIONS: Final = (
     "connect", "publish", "subscribe", "unsubscribe", "history", "presence", "control", OTHER,
 )  # fmt: skip
@@ -123,6 +126,7 @@ class Metrics:
         self.loop_lag = 0.0
         self.draining = False
         self._counts: Callable[[], Counts] = Counts
+        self._scraped = Counts()
         self._commands = dict.fromkeys(COMMANDS, 0)
         self._errors = dict.fromkeys(ERROR_CODES, 0)
         self._disconnects = dict.fromkeys(DISCONNECT_CODES, 0)
@@ -155,17 +159,20 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"gateway_{name}", text, labels, buckets=buckets, registry=self.registry)
 
-    def exposition(self) -> bytes:
-        """The text for Prometheus, `CONTENT_TYPE`. Takes milliseconds; may run in a thread."""
+    def exposition(self, counts: Counts) -> bytes:
+        """The text for Prometheus, of the type `CONTENT_TYPE`. Takes milliseconds, so it may run in a thread;
+        `counts` is what `self.counts` was in the event loop."""
+        self._scraped = counts
         return generate_latest(self.registry)
 
     # ------------------------------------------------------------------------ gauges
     def watch(self, counts: Callable[[], Counts]) -> None:
-        """Ask `counts` for the gauges at each scrape (from another thread: it must only read)."""
+        """Ask `counts` for the gauges at each scrape, in the event loop."""
         self._counts = counts
 
     @property
     def counts(self) -> Counts:
+        """What there is right now."""
         return self._counts()
 
     # ------------------------------------------------------------------------ clients
@@ -181,7 +188,10 @@ class Metrics:
             self._sdks[sdk if sdk in self._sdks else OTHER] += 1
 
     def command(self, method: str) -> None:
-        self._commands[method if method in self._commands else OTHER] += 1
+        try:
+            self._commands[method] += 1
+        except KeyError:
+            self._commands[OTHER] += 1
 
     def error(self, code: int) -> None:
         """An error reply to a client; codes of the team's backend count as "other"."""
@@ -237,7 +247,7 @@ class _Reader(Collector):
 
     def collect(self) -> Iterator[Metric]:
         metrics = self._metrics
-        yield from self._gauges(metrics, metrics.counts)
+        yield from self._gauges(metrics, metrics._scraped)
         yield from self._totals(metrics)
         yield _counter(
             "connects", "Connect commands, by way of signing in.", metrics._connects, "way", "outcome"

@@ -154,6 +154,7 @@ class Node:
             self.rules,
             outboxes,
             self.membership,
+            metrics,
             clock=clock,
             wall=wall,
             spawn=self.spawn,

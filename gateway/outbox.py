@@ -6,6 +6,7 @@ publications in a turn cost one system call per subscriber.
 
 No fan-out may hold the loop: a flush stops when its time slice is used up and goes on in the next turn, where
 others have had theirs; and when a turn has filled many outboxes already, further fan-outs wait, in order.
+Connections that were written to for themselves - a reply, a ping - do not queue behind a fan-out.
 """
 
 from __future__ import annotations
@@ -41,13 +42,23 @@ class Outboxes:
         clock: seconds, monotonic.
     """
 
-    __slots__ = ("_appended", "_call_soon", "_clock", "_dirty", "_metrics", "_scheduled", "_waiting")
+    __slots__ = (
+        "_appended",
+        "_call_soon",
+        "_clock",
+        "_dirty",
+        "_metrics",
+        "_prompt",
+        "_scheduled",
+        "_waiting",
+    )
 
     def __init__(
         self, call_soon: Callable[[Callable[[], None]], object], clock: Callable[[], float], metrics: Metrics
     ) -> None:
         self._call_soon = call_soon
         self._clock = clock
+        self._prompt: deque[Sink] = deque()
         self._dirty: deque[Sink] = deque()
         self._waiting: deque[tuple[tuple[tuple[Sink, object], ...], Mapping[Sink, object], bytes]] = deque()
         self._appended = 0
@@ -57,16 +68,16 @@ class Outboxes:
     @property
     def backlog(self) -> int:
         """Connections and fan-outs that wait for their turn."""
-        return len(self._dirty) + len(self._waiting)
+        return len(self._prompt) + len(self._dirty) + len(self._waiting)
 
     def post(self, sink: Sink, frame: bytes) -> None:
-        """One frame for one connection."""
-        outbox = sink.outbox
-        if not outbox:
-            self._dirty.append(sink)
+        """One frame for one connection. It may already wait for a fan-out's turn: now it comes sooner."""
+        sink.outbox.append(frame)
+        prompt = self._prompt
+        if not prompt or prompt[-1] is not sink:
+            prompt.append(sink)
             if not self._scheduled:
                 self._schedule()
-        outbox.append(frame)
 
     def fan_out(self, audience: Mapping[Sink, object], frame: bytes) -> None:
         """One frame for every connection in `audience` (connection -> its subscription).
@@ -96,22 +107,26 @@ class Outboxes:
         self._call_soon(self._flush)
 
     def _flush(self) -> None:
-        dirty, clock = self._dirty, self._clock
-        deadline = clock() + FLUSH_SLICE
-        countdown = _CLOCK_EVERY
-        while dirty:
-            dirty.popleft().flush()
-            countdown -= 1
-            if not countdown:
-                if clock() >= deadline:
-                    break
-                countdown = _CLOCK_EVERY
+        deadline = self._clock() + FLUSH_SLICE
+        self._write(self._prompt, deadline)
+        self._write(self._dirty, deadline)
         self._appended = 0
         self._scheduled = False
-        if not dirty:
+        if not self._dirty:
             self._serve_waiting()
-        if dirty or self._waiting:
+        if self._prompt or self._dirty or self._waiting:
             self._schedule()
+
+    def _write(self, sinks: deque[Sink], deadline: float) -> None:
+        """Write until the deadline has passed; a little even then, so that no queue starves."""
+        countdown = _CLOCK_EVERY
+        while sinks:
+            sinks.popleft().flush()
+            countdown -= 1
+            if not countdown:
+                if self._clock() >= deadline:
+                    return
+                countdown = _CLOCK_EVERY
 
     def _serve_waiting(self) -> None:
         """Late fan-outs, a portion at a time, only to those who were there at the time and still are."""

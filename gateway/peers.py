@@ -50,4 +50,7 @@ class Peers:
             return True
         if self._origins:
             return any(fnmatch.fnmatchcase(origin.lower(), pattern) for pattern in self._origins)
-        return bool(host) and urlsplit(origin).netloc.lower() == host.lower()
+        try:
+            return bool(host) and urlsplit(origin).netloc.lower() == host.lower()
+        except ValueError:  # no URL at all
+            return False

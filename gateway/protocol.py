@@ -10,11 +10,11 @@ to see even when they are empty.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Final
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
-from msgspec.structs import astuple
+from msgspec import Meta, Raw, Struct
 
 from gateway.errors import DISCONNECT_BAD_REQUEST, ClientError, Disconnect, Error
 
@@ -150,27 +150,6 @@ Request = (
 )
 
 
-class Envelope(Struct, frozen=True):
-    """A command as it stands in the frame; `decode` hands out `Command`, which holds just one request."""
-
-    id: UInt32 = 0
-    connect: ConnectRequest | UnsetType = UNSET
-    subscribe: SubscribeRequest | UnsetType = UNSET
-    unsubscribe: UnsubscribeRequest | UnsetType = UNSET
-    publish: PublishRequest | UnsetType = UNSET
-    presence: PresenceRequest | UnsetType = UNSET
-    presence_stats: PresenceStatsRequest | UnsetType = UNSET
-    history: HistoryRequest | UnsetType = UNSET
-    rpc: RPCRequest | UnsetType = UNSET
-    send: SendRequest | UnsetType = UNSET
-    refresh: RefreshRequest | UnsetType = UNSET
-    sub_refresh: SubRefreshRequest | UnsetType = UNSET
-    ping: PingRequest | UnsetType = UNSET
-
-
-_METHODS: Final = Envelope.__struct_fields__[1:]
-
-
 class Command(Struct, frozen=True):
     """One command: `method` is the key it stood under; a pong has the method "pong" and no request."""
 
@@ -181,7 +160,22 @@ class Command(Struct, frozen=True):
 
 PONG: Final = Command(0, "pong", None)
 
-_decoder = msgspec.json.Decoder(Envelope)
+_decode_fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_id: Final = msgspec.json.Decoder(UInt32).decode
+_decode_request: Final[dict[str, Callable[[Raw], Request]]] = {
+    "connect": msgspec.json.Decoder(ConnectRequest).decode,
+    "subscribe": msgspec.json.Decoder(SubscribeRequest).decode,
+    "unsubscribe": msgspec.json.Decoder(UnsubscribeRequest).decode,
+    "publish": msgspec.json.Decoder(PublishRequest).decode,
+    "presence": msgspec.json.Decoder(PresenceRequest).decode,
+    "presence_stats": msgspec.json.Decoder(PresenceStatsRequest).decode,
+    "history": msgspec.json.Decoder(HistoryRequest).decode,
+    "rpc": msgspec.json.Decoder(RPCRequest).decode,
+    "send": msgspec.json.Decoder(SendRequest).decode,
+    "refresh": msgspec.json.Decoder(RefreshRequest).decode,
+    "sub_refresh": msgspec.json.Decoder(SubRefreshRequest).decode,
+    "ping": msgspec.json.Decoder(PingRequest).decode,
+}
 
 
 def decode(message: bytes) -> list[Command]:
@@ -190,12 +184,10 @@ def decode(message: bytes) -> list[Command]:
     Raises:
         ClientError: with disconnect 3501, for anything that is not one to many well-formed commands.
     """
-    if message == PING:
-        return [PONG]
     try:
         if b"\n" not in message:
-            return [_command(_decoder.decode(message))]
-        commands = [_command(_decoder.decode(line)) for line in message.split(b"\n") if line.strip()]
+            return [_command(message)] if message != PING else [PONG]
+        commands = [_command(line) for line in message.split(b"\n") if line.strip()]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ClientError(DISCONNECT_BAD_REQUEST, f"not a command: {error}") from None
     except RecursionError:
@@ -205,20 +197,20 @@ def decode(message: bytes) -> list[Command]:
     return commands
 
 
-def _command(envelope: Envelope) -> Command:
-    command_id, *requests = astuple(envelope)
-    found = [
-        (method, request) for method, request in zip(_METHODS, requests, strict=True) if request is not UNSET
-    ]
-    if len(found) == 1:
-        method, request = found[0]
-        if not command_id and method != "send":
-            raise ClientError(DISCONNECT_BAD_REQUEST, f"a {method} command needs an id of at least 1")
-        return Command(command_id, method, request)
-    if found:
-        raise ClientError(
-            DISCONNECT_BAD_REQUEST, f"two methods in one command: {found[0][0]} and {found[1][0]}"
-        )
+def _command(line: bytes) -> Command:
+    fields = _decode_fields(line)
+    id_field = fields.pop("id", None)
+    command_id = _decode_id(id_field) if id_field is not None else 0
+    if len(fields) != 1:  # nearly always there is the method and nothing else
+        fields = {name: fields[name] for name in fields.keys() & _decode_request.keys()}
+        if len(fields) > 1:
+            raise ClientError(DISCONNECT_BAD_REQUEST, f"more than one method: {', '.join(sorted(fields))}")
+    for method, content in fields.items():
+        decode_request = _decode_request.get(method)
+        if decode_request is not None:
+            if not command_id and method != "send":
+                raise ClientError(DISCONNECT_BAD_REQUEST, f"a {method} command needs an id of at least 1")
+            return Command(command_id, method, decode_request(content))
     if command_id:
         raise ClientError(DISCONNECT_BAD_REQUEST, "a command without a method")
     return PONG
@@ -278,10 +270,6 @@ class HistoryResult(Struct, frozen=True):
     offset: int
 
 
-class RPCResult(Struct, omit_defaults=True, frozen=True):
-    data: Raw = EMPTY_RAW
-
-
 class EmptyResult(Struct, frozen=True):
     """The `{}` of publish and unsubscribe."""
 
@@ -294,16 +282,21 @@ Result = (
     | PresenceResult
     | PresenceStatsResult
     | HistoryResult
-    | RPCResult
     | EmptyResult
 )
 
 _encode: Final = msgspec.json.Encoder().encode
+_decode_any: Final = msgspec.json.Decoder().decode
 
 
 def encode_reply(command_id: int, method: str, result: Result) -> bytes:
     """The reply to the command `command_id` that asked for `method`."""
     return b'{"id":%d,"%b":%b}' % (command_id, method.encode(), _encode(result))
+
+
+def encode_rpc(command_id: int, data: Raw) -> bytes:
+    """The reply to an rpc, which is the most frequent of all: without the detour over a result."""
+    return b'{"id":%d,"rpc":{"data":%b}}' % (command_id, data) if data else b'{"id":%d,"rpc":{}}' % command_id
 
 
 def encode_error(command_id: int, error: Error, detail: str = "") -> bytes:
@@ -363,8 +356,7 @@ def raw(value: object) -> Raw:
 
 def parse_raw(embedded: Raw) -> object:
     """The Python value of embedded JSON; None where the field was absent."""
-    content = bytes(embedded)
-    return msgspec.json.decode(content) if content else None
+    return _decode_any(embedded) if embedded else None
 
 
 def one_line(embedded: bytes) -> Raw:

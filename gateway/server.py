@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import Callable
@@ -140,6 +141,17 @@ class Server:
             connection.abort()
 
 
+def tune_garbage_collection() -> None:
+    """Fewer and cheaper collections: hundreds of thousands of live objects are no garbage.
+
+    What was built at start is left out of all of them. Connections leave no cycles behind, so the oldest
+    generation, whose collection would hold the loop for as long as there are many clients, comes rarely.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 1_000)
+
+
 async def run(server: Server, started: Callable[[Server], None] = lambda server: None) -> int:
     """Serve until a signal; the exit code. A second signal leaves at once, with 1."""
     loop = asyncio.get_running_loop()
@@ -151,6 +163,7 @@ async def run(server: Server, started: Callable[[Server], None] = lambda server:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     await server.start()
+    tune_garbage_collection()
     started(server)
     await stopping.wait()
     log.info("leaving; another signal ends it at once")

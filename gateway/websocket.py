@@ -24,6 +24,7 @@ from gateway.connecting import Connecting
 from gateway.deadlines import Deadlines
 from gateway.dispatch import Dispatcher
 from gateway.errors import (
+    DISCONNECT_BAD_REQUEST,
     DISCONNECT_INAPPROPRIATE_PROTOCOL,
     DISCONNECT_INVALID_UTF8,
     DISCONNECT_SLOW,
@@ -149,7 +150,9 @@ class Connection(asyncio.Protocol):
                 "connection lost", client=self._client.id if self._client else "", why=str(exc or "closed")
             )
         self._leave()
+        # Each of these knows this connection: without them no cycle is left for the garbage collector.
         self._transport = None
+        self._client = None
 
     def pause_writing(self) -> None:
         self._congested = True
@@ -200,8 +203,9 @@ class Connection(asyncio.Protocol):
         metrics = self._shared.metrics
         metrics.messages_in += 1
         metrics.bytes_in += len(payload)
-        if kind == TEXT and not payload.isascii() and not _is_utf8(payload):
-            self._refuse(ClientError(DISCONNECT_INVALID_UTF8, "a text message that is not UTF-8"))
+        if not payload.isascii() and not _is_utf8(payload):
+            outcome = DISCONNECT_INVALID_UTF8 if kind == TEXT else DISCONNECT_BAD_REQUEST
+            self._refuse(ClientError(outcome, "a message that is not UTF-8"))
             return
         try:
             commands = decode(payload)

@@ -43,6 +43,7 @@ api_base = "http://127.0.0.1:{http}/sandbox"
 [client]
 token_hmac_secret = "{hmac_secret}"
 command_burst = 2000
+expired_close_delay = "1500ms"
 {client}
 
 [api]

@@ -39,6 +39,11 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
 
+    @property
+    def bus_port(self) -> int:
+        """Where the nodes of a cluster talk to each other."""
+        return int(self._options[self._options.index("--cluster-port") + 1])
+
     def start(self) -> RedisServer:
         config = self.directory / "redis.conf"  # a Sentinel rewrites its own
         words = [self._program, *([str(config)] if config.exists() else [])]
@@ -63,6 +68,11 @@ class RedisServer:
     def client(self, **options: Any) -> redis.Redis:
         """A plain client, to arrange and to look."""
         return redis.Redis(port=self.port, **options)
+
+    def command(self, *words: str | int) -> Any:
+        """One command on a connection of its own."""
+        with self.client(decode_responses=True) as client:
+            return client.execute_command(*words)
 
     def kill(self) -> None:
         """kill -9."""
@@ -92,6 +102,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._pipes: set[Pipe] = set()
         self.port = free_port()
 
     @property
@@ -120,6 +131,11 @@ class Proxy:
     def flow(self) -> None:
         self._flowing.set()
 
+    def deafen(self) -> None:
+        """What is subscribed now hears nothing any more, without a sign; new connections are fine."""
+        for pipe in self._pipes:
+            pipe.deaf = pipe.subscribed
+
     async def close(self) -> None:
         await self.refuse()
         for task in list(self._tasks):
@@ -141,8 +157,11 @@ class Proxy:
             with suppress(OSError, asyncio.CancelledError):
                 there, back = await asyncio.open_connection("127.0.0.1", self._target_port)
                 self._writers.add(back)
-                await self._both(reader, back, there, writer)
-                self._writers.discard(back)
+                try:
+                    await self._both(Pipe(self._flowing), reader, back, there, writer)
+                finally:
+                    self._writers.discard(back)
+                    back.close()
         finally:
             self._writers.discard(writer)
             writer.close()
@@ -150,29 +169,46 @@ class Proxy:
 
     async def _both(
         self,
+        pipe: Pipe,
         reader: asyncio.StreamReader,
         back: asyncio.StreamWriter,
         there: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        pumps = [
-            asyncio.create_task(self._pump(reader, back)),
-            asyncio.create_task(self._pump(there, writer)),
-        ]
+        self._pipes.add(pipe)
+        ways = [asyncio.create_task(pipe.there(reader, back)), asyncio.create_task(pipe.back(there, writer))]
         try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            back.close()
+            self._pipes.discard(pipe)
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+
+class Pipe:
+    """One connection through the proxy."""
+
+    def __init__(self, flowing: asyncio.Event) -> None:
+        self._flowing = flowing
+        self.subscribed = False
+        self.deaf = False
+
+    async def there(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await source.read(65536):
+                self.subscribed = self.subscribed or b"SUBSCRIBE" in data
                 await self._flowing.wait()
                 sink.write(data)
                 await sink.drain()
+
+    async def back(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await source.read(65536):
+                await self._flowing.wait()
+                if not self.deaf:
+                    sink.write(data)
+                    await sink.drain()
 
 
 # ---------------------------------------------------------------------------- shared by the contract tests
@@ -188,12 +224,17 @@ def shared_servers(count: int = 1) -> list[RedisServer]:
 @cache
 def shared_cluster() -> list[RedisServer]:
     """Three masters that share the slots, without replicas."""
-    options = ("--save", "", "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-    servers = [RedisServer(*options).start() for _ in range(3)]
+    servers = cluster_nodes(3)
     for server in servers:
         atexit.register(server.close)
     join_cluster(servers)
     return servers
+
+
+def cluster_nodes(count: int) -> list[RedisServer]:
+    """Nodes that do not know each other yet."""
+    options = ("--save", "", "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port")
+    return [RedisServer(*options, str(free_port())).start() for _ in range(count)]
 
 
 def join_cluster(servers: list[RedisServer]) -> None:
@@ -201,13 +242,11 @@ def join_cluster(servers: list[RedisServer]) -> None:
     share = -(-16384 // len(servers))
     for index, server in enumerate(servers):
         last = min((index + 1) * share, 16384) - 1
-        with server.client() as client:
-            client.execute_command("CLUSTER ADDSLOTSRANGE", index * share, last)
-            client.execute_command("CLUSTER SET-CONFIG-EPOCH", index + 1)
-            client.execute_command("CLUSTER MEET", "127.0.0.1", servers[0].port)
+        server.command("CLUSTER ADDSLOTSRANGE", index * share, last)
+        server.command("CLUSTER SET-CONFIG-EPOCH", index + 1)
+        server.command("CLUSTER MEET", "127.0.0.1", servers[0].port, servers[0].bus_port)
     deadline = time.monotonic() + READY
     for server in servers:
-        with server.client(decode_responses=True) as client:
-            while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
-                assert time.monotonic() < deadline, "the cluster does not come up"
-                time.sleep(20 * MS)
+        while server.command("CLUSTER INFO")["cluster_state"] != "ok":
+            assert time.monotonic() < deadline, "the cluster does not come up"
+            time.sleep(20 * MS)

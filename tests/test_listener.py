@@ -109,6 +109,32 @@ async def test_a_body_that_stops_coming_ends_the_connection(
     assert answer == b""
 
 
+async def test_a_body_in_two_pieces(listener: HTTPListener) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(b"POST / HTTP/1.1\r\nconnection: close\r\ncontent-length: 10\r\n\r\nfirst")
+    await asyncio.sleep(20 * MS)
+    writer.write(b"again")
+    assert (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+async def test_an_app_may_take_its_time_with_a_body(
+    listener: HTTPListener, app: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not come because nobody reads it is not the client's pause."""
+    monkeypatch.setattr(module, "BODY_TIMEOUT", 20 * MS)
+    async with httpx.AsyncClient() as client:
+        content = b"x" * 20_000_000
+        request = asyncio.create_task(
+            client.post(f"http://127.0.0.1:{listener.port}/slow", content=content, timeout=10_000 * MS)
+        )
+        await app.started.wait()
+        await asyncio.sleep(200 * MS)
+        assert not request.done()
+        app.finish.set()
+        assert (await request).status_code == 200
+
+
 async def test_garbage_is_400(listener: HTTPListener) -> None:
     assert (await exchange(listener.port, b"\x16\x03\x01\x00\xff\r\n\r\n")).startswith(b"HTTP/1.1 400")
 

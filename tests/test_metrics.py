@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway import metrics as module
 from gateway.errors import DISCONNECTS, ERRORS
 from gateway.metrics import Counts, Metrics
-from gateway.protocol import Envelope
+from gateway.protocol import Request, decode
 from gateway.version import __version__
+from gateway.wechat.api import Outcome
 
 LABELS = {
     "method": set(module.COMMANDS) | set(module.API_METHODS),
@@ -33,7 +36,7 @@ LABELS = {
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """Every sample of the exposition, by name and labels."""
     found = {}
-    for family in text_string_to_metric_families(metrics.exposition().decode()):
+    for family in text_string_to_metric_families(metrics.exposition(metrics.counts).decode()):
         for sample in family.samples:
             found[sample.name, frozenset(sample.labels.items())] = sample.value
     return found
@@ -44,10 +47,15 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
 
 
 def test_the_sets_are_those_of_the_wire() -> None:
-    assert set(module.COMMANDS) == {*Envelope.__struct_fields__[1:], "pong", "other"}
+    commands = set(module.COMMANDS) - {"other", "pong"}
+    for name in commands:
+        assert decode(f'{{"id":1,"{name}":{{}}}}'.encode())[0].method == name
+    assert len(commands) == len(get_args(Request))
+    assert decode(b"{}")[0].method == "pong"
     assert set(module.ERROR_CODES) == {str(code) for code in ERRORS} | {"other"}
     assert {str(code) for code in DISCONNECTS} < set(module.DISCONNECT_CODES)
     assert {"2000", "2500", "2501", "2502"} < set(module.UNSUBSCRIBE_CODES)
+    assert set(get_args(Outcome)) - {"started"} < set(module.UPSTREAM_OUTCOMES)
 
 
 @given(st.text(), st.integers())

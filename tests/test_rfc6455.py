@@ -308,13 +308,6 @@ async def test_a_violation_before_sign_in_says_so_too(gateway: GatewayProcess, n
         await socket.closed_with(code)
 
 
-async def test_what_came_before_a_violation_in_the_same_write_is_answered(gateway: GatewayProcess) -> None:
-    async with await signed_in(gateway) as socket:
-        await socket.send(text(STATS) + frame(TEXT, b"{}", mask=b""))
-        end = await socket.closed_with(1002)
-        assert [reply.get("id") for reply in end.replies] == [9, None]
-
-
 async def test_a_multibyte_character_may_be_cut_by_fragments(gateway: GatewayProcess) -> None:
     body = json.dumps({"id": 9, "rpc": {"method": "echo", "data": "早上好"}}, ensure_ascii=False).encode()
     cut = body.index("早".encode()) + 1
@@ -370,12 +363,16 @@ async def test_nothing_is_answered_after_a_close(gateway: GatewayProcess) -> Non
         assert end.code == 1000
 
 
-async def test_commands_before_a_close_in_one_write(gateway: GatewayProcess) -> None:
-    async with await signed_in(gateway) as socket:
-        await socket.send(text(STATS) + frame(CLOSE, (1000).to_bytes(2)))
-        end = await socket.closing()
-        assert end.code == 1000
-        assert [reply["id"] for reply in end.replies] in ([9], [])
+async def test_a_command_before_a_close_in_one_write_is_done(gateway: GatewayProcess) -> None:
+    """Last words: an app that publishes and leaves has said what it said."""
+    channel = unique("news")
+    async with await signed_in(gateway) as other, await signed_in(gateway) as socket:
+        for each in (other, socket):
+            await each.call("subscribe", channel=channel)
+        publish = {"id": 9, "publish": {"channel": channel, "data": "last words"}}
+        await socket.send(text(publish) + frame(CLOSE, (1000).to_bytes(2)))
+        assert (await socket.closing()).code == 1000
+        assert (await other.reply())["push"]["pub"]["data"] == "last words"
 
 
 async def test_a_client_that_half_closes_is_let_go(gateway: GatewayProcess) -> None:

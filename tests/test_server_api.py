@@ -15,6 +15,7 @@ import structlog
 from gateway.brokers.base import History, HistoryFilter, PublishOptions, PublishResult
 from gateway.brokers.memory import MemoryBroker
 from gateway.errors import ERROR_INTERNAL, UpstreamError
+from gateway.http import asgi
 from gateway.http.fan import run_all
 from gateway.protocol import ClientInfo, Publication
 from tests.http_world import KEY, OTHER_KEY, World, running_world, settings_for
@@ -139,6 +140,29 @@ async def test_a_body_in_many_chunks(world: World) -> None:
 
     response = await world.http.post("/api/publish", headers={"X-API-Key": KEY}, content=chunks())
     assert response.json()["result"]["offset"] == 1
+
+
+async def test_a_body_that_does_not_come(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi, "BODY_TIMEOUT", 50 * MS)
+    port = int(world.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = f"POST /api/publish HTTP/1.1\r\nconnection: close\r\nx-api-key: {KEY}\r\ncontent-length: 9\r\n\r\n"
+    writer.write(head.encode() + b"{")
+    async with asyncio.timeout(5000 * MS):
+        assert (await reader.read()).startswith(b"HTTP/1.1 408")
+    writer.close()
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body(world: World) -> None:
+    port = int(world.url.rpartition(":")[2])
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /api/publish HTTP/1.1\r\nx-api-key: %b\r\ncontent-length: 9\r\n\r\n{" % KEY.encode())
+    await writer.drain()
+    await asyncio.sleep(20 * MS)
+    writer.close()
+    async with asyncio.timeout(5000 * MS):
+        while 'method="publish",outcome="cancelled"} 1.0' not in (await world.http.get("/metrics")).text:
+            await asyncio.sleep(MS)
 
 
 async def test_errors_as_http_statuses(world: World) -> None:

@@ -14,14 +14,16 @@ Run it with `gateway serve shop:gateway` or `gateway dev shop:gateway`.
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
 from msgspec import Raw
 
-from gateway.backend.base import Caller
+from gateway.backend.watchdog import Watchdog
+from gateway.client import Caller
 from gateway.errors import (
     ERROR_INTERNAL,
     ERROR_METHOD_NOT_FOUND,
@@ -33,6 +35,8 @@ from gateway.protocol import parse_raw, raw
 
 Handler = Callable[[Caller, Any], Any]
 """Takes the caller and the decoded data; answers with anything that has a JSON form. Sync or async."""
+
+AsyncHandler = Callable[[Caller, Any], Coroutine[Any, Any, Any]]
 
 H = TypeVar("H", bound=Handler)
 
@@ -51,8 +55,9 @@ class Gateway:
 
     def __init__(self, *, timeout: float = 10.0) -> None:
         self._timeout = timeout
-        self._rpc: dict[str, Callable[[Caller, Any], Awaitable[Any]]] = {}
-        self._send: Callable[[Caller, Any], Awaitable[Any]] | None = None
+        self._watchdog = Watchdog(timeout)
+        self._rpc: dict[str, AsyncHandler] = {}
+        self._send: AsyncHandler | None = None
 
     # ------------------------------------------------------------------ for the team
     def rpc(self, method: str) -> Callable[[H], H]:
@@ -86,39 +91,40 @@ class Gateway:
         handler = self._rpc.get(method)
         if handler is None:
             raise ClientError(ERROR_METHOD_NOT_FOUND, "no handler is registered for this method")
-        result = await self._call(handler, caller, data, f"rpc {method}")
-        try:
-            return raw(result)
-        except TypeError as error:
-            raise UpstreamError(
-                ERROR_INTERNAL, f"rpc {method} answered what has no JSON form: {error}"
-            ) from None
+        return await self._call(handler, caller, data)
 
-    async def _receive(
-        self, handler: Callable[[Caller, Any], Awaitable[Any]], caller: Caller, data: Raw
-    ) -> None:
-        await self._call(handler, caller, data, "send")
+    async def _receive(self, handler: AsyncHandler, caller: Caller, data: Raw) -> None:
+        await self._call(handler, caller, data)
 
-    async def _call(
-        self, handler: Callable[[Caller, Any], Awaitable[Any]], caller: Caller, data: Raw, what: str
-    ) -> Any:
+    async def _call(self, handler: AsyncHandler, caller: Caller, data: Raw) -> Raw:
+        task = asyncio.current_task()
+        if task is None:
+            raise GatewayError("handlers run in a task")
+        watchdog = self._watchdog
+        watchdog.enter(task)
         try:
-            async with asyncio.timeout(self._timeout):
-                return await handler(caller, parse_raw(data))
+            return raw(await handler(caller, parse_raw(data)))
         except (ClientError, UpstreamError):
             raise
-        except TimeoutError:
-            raise UpstreamError(ERROR_INTERNAL, f"{what} took more than {self._timeout:g} s") from None
+        except asyncio.CancelledError:
+            if watchdog.expired(task):
+                detail = f"{handler.__qualname__} took more than {self._timeout:g} s"
+                raise UpstreamError(ERROR_INTERNAL, detail) from None
+            raise
         except Exception as error:
-            log.exception("a handler failed", handler=what, client=caller.client)
-            raise UpstreamError(ERROR_INTERNAL, f"{what} failed: {type(error).__name__}") from error
+            log.exception("a handler failed", handler=handler.__qualname__, client=caller.client)
+            detail = f"{handler.__qualname__} failed: {type(error).__name__}"
+            raise UpstreamError(ERROR_INTERNAL, detail) from error
+        finally:
+            watchdog.leave(task)
 
 
-def _awaitable(handler: Handler) -> Callable[[Caller, Any], Awaitable[Any]]:
+def _awaitable(handler: Handler) -> AsyncHandler:
     """Functions that block run in a thread, so that they stop nobody else."""
     if inspect.iscoroutinefunction(handler):
         return handler
 
+    @functools.wraps(handler)
     async def in_thread(caller: Caller, data: Any) -> Any:
         return await asyncio.to_thread(handler, caller, data)
 

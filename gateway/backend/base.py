@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from msgspec import Raw
 
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks. `appid` and `session` are empty for clients that signed in with a JWT."""
-
-    client: str
-    user: str
-    appid: str
-    session: str
+from gateway.client import Caller
 
 
 class Backend(Protocol):

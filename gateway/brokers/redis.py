@@ -171,7 +171,10 @@ class RedisBroker:
             if kind == b"!p":
                 _, digits, epoch_bytes, body = payload.split(b":", 3)
                 epoch = epoch_bytes.decode()
-                publication = self._item(channel, int(digits), body)
+                if not digits.isdigit():
+                    raise ValueError("an offset that is no number")
+                offset = int(digits)
+                publication = self._item(channel, offset, body) if offset else decode_publication(body, 0)
             elif kind == b"!j" or kind == b"!l":
                 info = decode_info(payload[2:])
             else:

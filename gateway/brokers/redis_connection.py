@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import hiredis
 
@@ -127,9 +127,8 @@ class Connection(asyncio.Protocol):
 
     # ------------------------------------------------------------------ the transport's calls
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  create_connection promises it
-        transport.set_write_buffer_limits(high=WRITE_LIMIT)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without deriving from it
+        self._transport.set_write_buffer_limits(high=WRITE_LIMIT)
 
     def data_received(self, data: bytes) -> None:
         try:

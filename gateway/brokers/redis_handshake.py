@@ -16,6 +16,11 @@ from gateway.errors import UpstreamError
 MIN_VERSION: Final = (6, 2)
 """XRANGE with exclusive bounds is the newest thing that the scripts need."""
 
+SCRIPT_COMMANDS: Final = (
+    "DEL GET HDEL HGET HGETALL HINCRBY HLEN HMGET HSET PEXPIRE PTTL PUBLISH SET TIME XADD XRANGE XREVRANGE "
+    "ZADD ZCOUNT ZRANGEBYSCORE ZREM"
+)
+
 C = TypeVar("C", bound=Connection)
 
 
@@ -34,9 +39,8 @@ async def open_connection(
             if endpoint.path:
                 await loop.create_unix_connection(lambda: connection, endpoint.path)
             else:
-                await loop.create_connection(
-                    lambda: connection, endpoint.host, endpoint.port, ssl=endpoint.tls
-                )
+                tls = endpoint.tls.context if endpoint.tls else None
+                await loop.create_connection(lambda: connection, endpoint.host, endpoint.port, ssl=tls)
             return connection, await _sign_in(connection, endpoint, client_name)
     except TimeoutError:
         reason = f"no answer within {timeout:g} s"
@@ -72,7 +76,9 @@ def explain(failure: CommandFailure, endpoint: Endpoint) -> str:
         return "it asks for a password: redis://:password@host or redis://user:password@host"
     if text.startswith(("NOPERM", "ERR The user executing the script")):
         user = endpoint.credentials.username or "default"
-        return f"the ACL of user {user!r} lacks a permission that the gateway needs: {text}"
+        # For a command in a script Redis does not say which one it was.
+        needed = f" (the scripts need {SCRIPT_COMMANDS})" if text.startswith("ERR") else ""
+        return f"the ACL of user {user!r} lacks a permission that the gateway needs{needed}: {text}"
     if text.startswith(("ERR unknown command `HELLO`", "ERR unknown command 'HELLO'")):
         return f"too old: {MIN_VERSION[0]}.{MIN_VERSION[1]} or newer is needed"
     if "DB index is out of range" in text:

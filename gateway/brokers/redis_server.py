@@ -170,6 +170,8 @@ class Server:
         self._canary_task: asyncio.Task[None] | None = None
         self._canaries_heard = 0
         self._heard_before = False
+        self.endpoint = Endpoint()
+        """Where the newest connection went."""
         self.displaced = False
         """A node of a cluster that was asked for a slot it does not have: the map of slots is old."""
         self.wanted: dict[bytes, bytes] = {}
@@ -225,7 +227,7 @@ class Server:
         return connection
 
     async def _enter(self, make: Callable[[], C]) -> tuple[C, Endpoint]:
-        endpoint = await self._locate()
+        endpoint = self.endpoint = await self._locate()
         connection, hello = await open_connection(
             endpoint, make, self._client_name, self._tuning.connect_timeout
         )
@@ -264,7 +266,8 @@ class Server:
                 if isinstance(failure, ReplyError) and failure.code == "MOVED":
                     raise MovedError(detail=str(failure))
                 if not isinstance(failure, ConnectionLost):
-                    raise UpstreamError(detail=f"Redis: cannot subscribe: {failure}")
+                    detail = f"Redis at {self.endpoint}: {explain(failure, self.endpoint)}"
+                    raise UpstreamError(detail=detail)
         except BaseException:
             self.unsubscribe(name)
             raise
@@ -331,7 +334,7 @@ class Server:
                 break
         if isinstance(failure, ReplyError) and failure.code in ("MOVED", "ASK"):
             raise MovedError(detail=str(failure))
-        raise UpstreamError(detail=f"Redis: {failure}")
+        raise UpstreamError(detail=f"Redis at {self.endpoint}: {explain(failure, self.endpoint)}")
 
     def _may_repeat(self, request: Request, failure: CommandFailure) -> bool:
         if isinstance(failure, ConnectionLost):

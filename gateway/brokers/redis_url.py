@@ -50,6 +50,14 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
+class TLS:
+    """`parameters` are the ones of the URL, for clients that make a context of their own."""
+
+    context: ssl.SSLContext
+    parameters: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One server: where it is and how to enter. `path` is a unix socket and excludes host and port."""
 
@@ -58,7 +66,7 @@ class Endpoint:
     path: str = ""
     db: int = 0
     credentials: Credentials = Credentials()
-    tls: ssl.SSLContext | None = field(default=None, repr=False, compare=False)
+    tls: TLS | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         if self.path:
@@ -138,7 +146,7 @@ def _host(base: Endpoint, text: str, default_port: int) -> Endpoint:
     return base.at(parts.hostname, parts.port or default_port)
 
 
-def _tls(query: dict[str, str]) -> ssl.SSLContext:
+def _tls(query: dict[str, str]) -> TLS:
     context = ssl.create_default_context(cafile=query.get("ssl_ca_certs"))
     wanted = query.get("ssl_cert_reqs", "required")
     if wanted == "none":
@@ -148,4 +156,4 @@ def _tls(query: dict[str, str]) -> ssl.SSLContext:
         raise ValueError(f"ssl_cert_reqs is required or none, not {wanted!r}")
     if certfile := query.get("ssl_certfile"):
         context.load_cert_chain(certfile, query.get("ssl_keyfile"))
-    return context
+    return TLS(context, {name: value for name, value in query.items() if name.startswith("ssl_")})

@@ -23,6 +23,7 @@ STATIC: Final = Path(__file__).parent / "static"
 FILES: Final = {
     "index.html": "text/html; charset=utf-8",
     "app.js": "text/javascript; charset=utf-8",
+    "phone.js": "text/javascript; charset=utf-8",
     "words.js": "text/javascript; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
     "centrifuge.min.js": "text/javascript; charset=utf-8",
@@ -74,7 +75,10 @@ def dev_router(settings: Settings, node: Node, ports: Callable[[], tuple[int, in
     @router.post("/dev/publish")
     async def publish(desk: Desk) -> dict[str, Any]:
         """Publish without a key."""
-        data = msgspec.json.encode(desk.data)
+        try:
+            data = msgspec.json.encode(desk.data)
+        except UnicodeEncodeError:
+            raise HTTPException(400, "data: half of a surrogate pair has no UTF-8") from None
         if not desk.channel:
             await node.broadcast_all(data, "")
             return {}

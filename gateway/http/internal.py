@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.errors import ERROR_METHOD_NOT_FOUND
 from gateway.http.asgi import Receive, Scope, Send, respond_json
 from gateway.http.ops import PATHS, OpsApp
 from gateway.http.server_api import ServerAPI
@@ -30,4 +31,4 @@ class InternalApp:
         elif path in PATHS:
             await self._ops(scope, receive, send)
         else:
-            await respond_json(send, 404, {"code": 404, "message": _HELP})
+            await respond_json(send, 404, {"code": ERROR_METHOD_NOT_FOUND.code, "message": _HELP})

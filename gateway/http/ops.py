@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
+from gateway.errors import ERROR_METHOD_NOT_FOUND
 from gateway.http.asgi import Headers, Receive, Scope, Send, respond, respond_json
 from gateway.metrics import CONTENT_TYPE, Metrics
 
@@ -36,10 +37,10 @@ class OpsApp:
         """Answer one request of `PATHS`."""
         if scope["method"] not in ("GET", "HEAD"):
             allow: Headers = [(b"allow", b"GET, HEAD")]
-            await respond_json(send, 405, {"code": 405, "message": "use GET"}, allow)
+            await respond_json(send, 405, {"code": ERROR_METHOD_NOT_FOUND.code, "message": "use GET"}, allow)
         elif scope["path"] == "/metrics":
-            # In a thread: it takes milliseconds and reads /proc.
-            text = await asyncio.to_thread(self._metrics.exposition)
+            # In a thread: it takes milliseconds and reads /proc. The counts belong to the loop.
+            text = await asyncio.to_thread(self._metrics.exposition, self._metrics.counts)
             await respond(send, 200, text, [(b"content-type", CONTENT_TYPE.encode()), _NO_STORE])
         elif scope["path"] == "/readyz":
             await self._ready(send)

@@ -106,7 +106,8 @@ class ServerAPI:
         except TooLarge:
             return await _refuse(send, 413, f"the limit is {self._max_body} bytes", "too_large")
         except Gone:
-            return "cancelled"
+            # Whoever left does not hear it, whoever is too slow does.
+            return await _refuse(send, 408, "the body did not come", "cancelled")
         try:
             await respond(send, 200, await self._answer(method, body))
         except Undecodable as error:
@@ -259,5 +260,6 @@ _REFUSALS: Final = {
     400: ERROR_BAD_REQUEST,
     404: ERROR_METHOD_NOT_FOUND,
     405: ERROR_METHOD_NOT_FOUND,
+    408: ERROR_BAD_REQUEST,
     413: ERROR_MESSAGE_TOO_LARGE,
 }

@@ -12,6 +12,9 @@ from tests.sdk.conftest import MakePhone
 from tests.sdk.proxy import Proxy
 from tests.timing import MS
 
+EXPIRED_FOR_GOOD = 1_600 * MS
+"""After the refresh: past the first token's expiry and the grace of the gateway under test."""
+
 
 async def test_a_code_once_and_the_token_ever_after(
     gateway: GatewayProcess, proxy: Proxy, make_phone: MakePhone
@@ -37,15 +40,18 @@ async def test_a_code_once_and_the_token_ever_after(
     assert await gateway.wechat_calls() == calls + 1, "a token needs no call to WeChat"
 
 
-async def test_a_used_code_asks_for_a_new_credential(gateway: GatewayProcess, make_phone: MakePhone) -> None:
+async def test_a_used_code_is_answered_with_the_wish_for_a_new_one(
+    gateway: GatewayProcess, make_phone: MakePhone
+) -> None:
+    """109 makes an SDK ask for a new credential; this app has none, so it ends there, and did not loop."""
     code = await gateway.code(unique("user"))
     first = await make_phone(gateway.url, data={"code": code})
     await first.connect()
-    second = await make_phone(gateway.url, data={"code": code}, tokens=[token(unique("user"))])
-    await second.connect()
-    names = [event["event"] for event in second.events]
+    second = await make_phone(gateway.url, data={"code": code})
+    await second.act("connect")
+    await second.event("disconnected")
     assert second.seen("error", code=109)
-    assert names.index("error") < names.index("token_asked") < names.index("connected")
+    assert not second.seen("connected")
 
 
 async def test_an_expired_token_is_replaced_before_anything_else(
@@ -62,11 +68,11 @@ async def test_a_token_is_refreshed_before_it_expires_and_nobody_notices(
     gateway: GatewayProcess, make_phone: MakePhone
 ) -> None:
     user = unique("user")
-    phone = await make_phone(gateway.url, token=token(user, ttl=2), tokens=[token(user)])
+    phone = await make_phone(gateway.url, token=token(user, ttl=1), tokens=[token(user)])
     await phone.connect()
     await phone.subscribe(channel := unique("news"))
     await phone.event("token_asked")
-    await asyncio.sleep(2_000 * MS)  # past the first token's expiry
+    await asyncio.sleep(EXPIRED_FOR_GOOD)
     await gateway.publish(channel, "still here")
     assert (await phone.event("publication", channel=channel))["data"] == "still here"
     assert len(phone.seen("connecting")) == 1
@@ -125,10 +131,10 @@ async def test_a_subscription_token_is_refreshed_before_it_expires(
     user, channel = unique("user"), unique("secret:room")
     phone = await make_phone(gateway.url, token=token(user))
     await phone.connect()
-    short, fresh = token(user, channel=channel, ttl=2), token(user, channel=channel)
+    short, fresh = token(user, channel=channel, ttl=1), token(user, channel=channel)
     await phone.subscribe(channel, token=short, tokens=[fresh])
     await phone.event("token_asked")
-    await asyncio.sleep(2_000 * MS)
+    await asyncio.sleep(EXPIRED_FOR_GOOD)
     await gateway.publish(channel, "still here")
     await phone.event("publication", channel=channel)
     assert not phone.seen("unsubscribed")
@@ -149,14 +155,18 @@ async def test_channels_that_name_their_users(gateway: GatewayProcess, make_phon
 
 
 @pytest.mark.parametrize("kind", ["busy", "quota"])
-async def test_a_busy_wechat_is_asked_again_by_the_sdk(
+async def test_a_busy_wechat_is_not_hammered(
     gateway: GatewayProcess, make_phone: MakePhone, kind: str
 ) -> None:
-    """The error is temporary, and the code is not spent, so the SDK's own next try succeeds."""
+    """The error is temporary, so the SDK tries again; whether WeChat spent the code is unknown, so the same
+    code is not sent there a second time, but answered with the wish for a new one."""
+    calls = await gateway.wechat_calls()
     await gateway.order_fault(kind)
     phone = await make_phone(gateway.url, data={"code": await gateway.code(unique("user"))})
-    await phone.connect()
-    assert phone.seen("error", code=400)
+    await phone.act("connect")
+    await phone.event("disconnected")
+    assert [each["code"] for each in phone.seen("error")][:2] == [400, 109]
+    assert await gateway.wechat_calls() == calls + 1
 
 
 async def test_a_restart_is_survived(tmp_path: Path, make_phone: MakePhone) -> None:

@@ -1,0 +1,197 @@
+"""The page of `gateway dev` at the level of HTTP: its files, its headers, what it asks, and the errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.backend.base import NoBackend
+from gateway.config import dev_settings
+from gateway.http.app import BODY_LIMIT
+from gateway.http.dev import FILES, STATIC
+from gateway.server import Server
+
+JSON = {"Content-Type": "application/json"}
+
+
+async def serve(dev: bool, **overrides: Any) -> AsyncIterator[tuple[Server, httpx.AsyncClient]]:
+    listen = dict.fromkeys(("websocket", "http", "internal"), "127.0.0.1:0")
+    shutdown = {"drain": "0s", "timeout": "1s"}
+    settings = dev_settings(None, {}, {"listen": listen, "shutdown": shutdown, **overrides})
+    server = Server(settings, NoBackend(), dev=dev)
+    await server.start()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.ports['http']}") as client:
+            yield server, client
+    finally:
+        await server.stop()
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[tuple[Server, httpx.AsyncClient]]:
+    async for each in serve(dev=True):
+        yield each
+
+
+@pytest.fixture
+def http(running: tuple[Server, httpx.AsyncClient]) -> httpx.AsyncClient:
+    return running[1]
+
+
+@pytest.fixture
+def server(running: tuple[Server, httpx.AsyncClient]) -> Server:
+    return running[0]
+
+
+async def test_the_page_and_everything_it_links_to(http: httpx.AsyncClient) -> None:
+    page = await http.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    links = re.findall(r'(?:src|href)="(/[^"]+)"', page.text)
+    assert {"/static/app.js", "/static/style.css", "/static/centrifuge.min.js"} == set(links)
+    imports = re.findall(r'from "\./([^"]+)"', (await http.get("/static/app.js")).text)
+    for path in [*links, *(f"/static/{name}" for name in imports)]:
+        response = await http.get(path)
+        assert response.status_code == 200, path
+        assert response.headers["content-type"] == FILES[path.removeprefix("/static/")]
+        assert response.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_the_policy_lets_in_this_page_its_socket_and_nothing_else(
+    http: httpx.AsyncClient, server: Server
+) -> None:
+    response = await http.get("/")
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
+    assert f"connect-src 'self' ws://127.0.0.1:{server.ports['websocket']};" in policy
+    assert "unsafe" not in policy
+    # What the policy would forbid must not be needed.
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=", response.text)
+    assert "://" not in response.text.replace("http://www.w3.org/2000/svg", "")
+
+
+@pytest.mark.parametrize("host", ["x; script-src *", "evil\texample", "a b", "", "[::1", "user@host"])
+async def test_a_host_that_is_none_does_not_reach_the_policy(http: httpx.AsyncClient, host: str) -> None:
+    for path in ("/", "/dev/config"):
+        response = await http.get(path, headers={"Host": host})
+        assert response.status_code in (200, 400)
+        shown = response.headers.get("content-security-policy", "") + response.text
+        assert "script-src *" not in shown
+        assert "evil" not in shown
+
+
+async def test_the_config_names_the_ports_as_the_browser_sees_them(
+    http: httpx.AsyncClient, server: Server
+) -> None:
+    ports = server.ports
+    config = (await http.get("/dev/config")).json()
+    assert config["websocket"] == f"ws://127.0.0.1:{ports['websocket']}/connection/websocket"
+    assert config["api"] == f"http://127.0.0.1:{ports['internal']}/api"
+    config = (await http.get("/dev/config", headers={"Host": "laptop.local:8001"})).json()
+    assert config["websocket"] == f"ws://laptop.local:{ports['websocket']}/connection/websocket"
+    config = (await http.get("/dev/config", headers={"Host": "[::1]:8001"})).json()
+    assert config["api"] == f"http://[::1]:{ports['internal']}/api"
+
+
+async def test_the_command_of_the_page_works(http: httpx.AsyncClient) -> None:
+    config = (await http.get("/dev/config")).json()
+    async with httpx.AsyncClient(headers={"X-API-Key": config["api_key"]}) as client:
+        content = '{"channel":"news","data":{"text":"hello from a shell"}}'
+        response = await client.post(f"{config['api']}/publish", content=content)
+    assert response.json()["result"]["offset"] == 1
+
+
+async def test_no_page_shows_a_key_that_the_user_has_set() -> None:
+    async for _, http in serve(dev=True, api={"keys": ["a key of somebody"]}):
+        config = await http.get("/dev/config")
+        assert config.json()["api_key"] == "YOUR-API-KEY"
+        assert "a key of somebody" not in config.text
+
+
+async def test_the_desk_publishes_to_a_channel_and_to_all(http: httpx.AsyncClient) -> None:
+    response = await http.post("/dev/publish", json={"channel": "news", "data": {"text": "很好"}})
+    assert response.json()["offset"] == 1
+    assert (await http.post("/dev/publish", json={"data": 1})).json() == {}
+    response = await http.post("/dev/publish", json={"channel": "nowhere:x", "data": 1})
+    assert (response.status_code, response.json()["code"]) == (404, 102)
+
+
+async def test_only_pages_of_this_origin_can_use_the_desk(http: httpx.AsyncClient) -> None:
+    """A form or a plain fetch of another site needs no permission, but cannot send this content type."""
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        body = b'{"channel":"news","data":1}'
+        response = await http.post("/dev/publish", content=body, headers={"Content-Type": kind})
+        assert response.status_code == 400, kind
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("GET", "/nothing", None, 404, 104),
+        ("GET", "/static/nothing.js", None, 404, 104),
+        ("GET", "/static/..%2fapp.py", None, 404, 104),
+        ("GET", "/static/centrifuge.LICENSE", None, 404, 104),
+        ("GET", "/dev/publish", None, 405, 104),
+        ("GET", "/docs", None, 404, 104),
+        ("GET", "/openapi.json", None, 404, 104),
+        ("POST", "/dev/publish", b"", 400, 107),
+        ("POST", "/dev/publish", b"{", 400, 107),
+        ("POST", "/dev/publish", b"[]", 400, 107),
+        ("POST", "/dev/publish", b'{"channel":1,"data":1}', 400, 107),
+        ("POST", "/dev/publish", b'{"channel":"news"}', 400, 107),
+        ("POST", "/dev/publish", b'{"channel":"news","data":1,"more":1}', 400, 107),
+        ("POST", "/dev/publish", b'{"channel":"\xff","data":1}', 400, 107),
+        ("POST", "/dev/publish", b'{"channel":"news","data":' + b"[" * 50_000, 400, 107),
+        ("POST", "/dev/publish", b'{"channel":"\\ud800","data":1}', 400, 107),
+        ("POST", "/dev/publish", b'{"channel":"news","data":"\\ud800"}', 400, 107),
+        ("POST", "/sandbox/login", b'{"user":""}', 422, 107),
+        ("POST", "/dev/publish", b" " * (BODY_LIMIT + 1), 413, 404),
+    ],
+)
+async def test_every_error_is_a_code_and_a_message(
+    http: httpx.AsyncClient, method: str, path: str, body: bytes | None, status: int, code: int
+) -> None:
+    response = await http.request(method, path, content=body, headers=JSON)
+    assert response.status_code == status, response.text
+    assert response.json().keys() == {"code", "message"}
+    assert response.json()["code"] == code
+    assert response.json()["message"]
+
+
+async def test_a_body_without_a_length_has_the_same_limit(http: httpx.AsyncClient) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(BODY_LIMIT // 65536 + 2):
+            yield b" " * 65536
+
+    response = await http.post("/dev/publish", content=chunks(), headers=JSON)
+    assert (response.status_code, response.json()["code"]) == (413, 404)
+
+
+async def test_a_sandbox_code(http: httpx.AsyncClient) -> None:
+    response = await http.post("/sandbox/login", json={"user": "alice"})
+    assert response.status_code == 200
+    assert response.json()["code"]
+
+
+async def test_serve_has_no_page_and_no_desk() -> None:
+    async for _, http in serve(dev=False):
+        for path in ("/", "/dev/config", "/static/app.js"):
+            assert (await http.get(path)).status_code == 404
+        assert (await http.post("/dev/publish", json={"data": 1})).status_code == 404
+
+
+def test_every_file_of_the_page_is_served_and_packaged() -> None:
+    assert {path.name for path in STATIC.iterdir()} == {*FILES, "centrifuge.LICENSE"}
+
+
+def test_both_languages_have_the_same_words() -> None:
+    text = (STATIC / "words.js").read_text()
+    english, chinese = re.findall(r"^  (?:en|zh): \{\n(.*?)^  \},", text, re.DOTALL | re.MULTILINE)
+    names = re.findall(r"^    (\w+):", english, re.MULTILINE)
+    assert names == re.findall(r"^    (\w+):", chinese, re.MULTILINE)
+    used = re.findall(r'data-word="(\w+)"', (STATIC / "index.html").read_text())
+    assert set(used) <= set(names)
