@@ -14,6 +14,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import cast
 
 from bench import traffic
@@ -35,6 +36,8 @@ class Prober(asyncio.Protocol):
         self._request = traffic.rpc_frame()
         self._sent = 0.0
         self._seen = b""
+        self._asked: asyncio.Future[bytes] | None = None
+        self._stopping: asyncio.Future[None] | None = None
         self.times: list[float] = []
         self.ready = asyncio.get_running_loop().create_future()
 
@@ -45,9 +48,15 @@ class Prober(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self.ready.done():
             self._enter(data)
+        elif self._asked is not None:
+            self._asked.set_result(data)
+            self._asked = None
         elif b'"rpc"' in data:
             self.times.append(time.perf_counter() - self._sent)
-            asyncio.get_running_loop().call_later(PAUSE, self.ask)
+            if self._stopping is not None:
+                self._stopping.set_result(None)
+            else:
+                asyncio.get_running_loop().call_later(PAUSE, self._ask)
 
     def _enter(self, data: bytes) -> None:
         self._seen += data
@@ -57,23 +66,55 @@ class Prober(asyncio.Protocol):
         elif b'"connect"' in self._seen:
             self.ready.set_result(None)
 
-    def ask(self) -> None:
+    def start(self) -> None:
+        """Ask again and again, until `stop`."""
+        self.times = []
+        self._stopping = None
+        self._ask()
+
+    async def stop(self) -> None:
+        """Wait for the answer to the last question: that one has waited, too."""
+        self._stopping = asyncio.get_running_loop().create_future()
+        await self._stopping
+
+    def _ask(self) -> None:
         if not self._transport.is_closing():
             self._sent = time.perf_counter()
             self._transport.write(self._request)
+
+    async def call(self, method: str) -> bytes:
+        """One rpc besides the probing, which has to be at rest; the raw answer."""
+        self._asked = asyncio.get_running_loop().create_future()
+        self._transport.write(traffic.rpc_frame(method))
+        return await self._asked
 
     def close(self) -> None:
         self._transport.abort()
 
 
+@dataclass
+class Seen:
+    """What was measured of one server.
+
+    Attributes:
+        answers: times of the prober's requests, in seconds.
+        durations: of whole fan-outs, in seconds.
+        inside: longest time between two ticks of a 1 ms timer in the server, in milliseconds.
+    """
+
+    answers: list[float] = field(default_factory=list)
+    durations: list[float] = field(default_factory=list)
+    inside: list[float] = field(default_factory=list)
+
+
 async def hold(plan: Plan) -> list[Row]:
     """Slowest and 99th percentile answer to another client meanwhile; and how long serving all takes."""
-    people = plan.of(15_000)
-    name = f"another client's RPC during a fan-out to {people:,}"
-    p99 = Row(f"{name}: p99", "ms", most=10.0)
-    worst = Row(f"{name}: slowest", "ms", most=10.0)
+    people, turns = plan.of(15_000), plan.of(20)
+    during = f"during a fan-out to {people:,}"
+    inside = Row(f"longest turn of the server's loop {during}", "ms", most=10.0)
+    p99 = Row(f"another client's RPC {during}: p99", "ms", most=10.0)
+    worst = Row(f"another client's RPC {during}: slowest", "ms")
     whole = Row(f"fan-out to {people:,}: until the last has it", "ms")
-    turns = plan.of(20)
     async with gateway_and_floor(plan) as (ours, floor):
         loop = asyncio.get_running_loop()
         _, control = await loop.create_connection(FloorControl, "127.0.0.1", floor.ports["control"])
@@ -89,20 +130,21 @@ async def hold(plan: Plan) -> list[Row]:
             await callers[0].call()
 
         for server, trigger, column in ((floor, by_control, "reference"), (ours, by_api, "ours")):
-            answers, durations = await _probe(server, trigger, people, turns)
-            getattr(p99, column).append(statistics.quantiles(answers, n=100, method="inclusive")[98] * MILLI)
-            getattr(worst, column).append(max(answers) * MILLI)
-            getattr(whole, column).extend(duration * MILLI for duration in durations)
+            seen = await _probe(server, trigger, people, turns)
+            percentiles = statistics.quantiles(seen.answers, n=100, method="inclusive")
+            getattr(inside, column).extend(seen.inside)
+            getattr(p99, column).append(percentiles[98] * MILLI)
+            getattr(worst, column).append(max(seen.answers) * MILLI)
+            getattr(whole, column).extend(duration * MILLI for duration in seen.durations)
         for caller in callers:
             caller.close()
-    return [p99, worst, whole]
+    return [inside, p99, worst, whole]
 
 
-async def _probe(
-    server: Server, trigger: Callable[[], Awaitable[None]], people: int, turns: int
-) -> tuple[list[float], list[float]]:
-    """The answers' times while being served, and how long serving took; in seconds."""
+async def _probe(server: Server, trigger: Callable[[], Awaitable[None]], people: int, turns: int) -> Seen:
+    """`turns` fan-outs, one after the other, while the prober asks."""
     port = server.ports["websocket"]
+    seen = Seen()
     async with AsyncExitStack() as stack:
         arguments = (sys.executable, "-m", "bench.receivers", str(port), str(people))
         receivers = await asyncio.create_subprocess_exec(*arguments, stdin=PIPE, stdout=PIPE)
@@ -113,22 +155,21 @@ async def _probe(
         stack.callback(prober.close)
         await prober.ready
         await settle(server)
-        prober.ask()
-        answers: list[float] = []
-        durations: list[float] = []
         for _ in range(turns):
             await _tell(receivers, "1")
             await _hear(receivers, "expecting")
-            prober.times.clear()
+            await prober.call("watch")
+            prober.start()
             began = time.perf_counter()
             await trigger()
             await _hear(receivers, "done")
-            durations.append(time.perf_counter() - began)
-            answered = len(prober.times)
-            while len(prober.times) == answered:  # noqa: ASYNC110  # the request on its way waited too
-                await asyncio.sleep(PAUSE)
-            answers.extend(prober.times)
-        return answers, durations
+            seen.durations.append(time.perf_counter() - began)
+            await prober.stop()
+            seen.answers.extend(prober.times)
+            answer = await prober.call("watched")
+            if b'"data":{' not in answer:  # the floor echoes the question
+                seen.inside.append(float(answer.rpartition(b'"data":')[2].split(b"}")[0]))
+    return seen
 
 
 async def _tell(process: Process, line: str) -> None:

@@ -195,7 +195,7 @@ class Cluster:
         """See `BrokerEvents`."""
         try:
             message = _decoder.decode(content)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             log.warning("a message of another node could not be read", problem=str(error))
             return
         match message:

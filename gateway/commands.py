@@ -223,32 +223,51 @@ class Commands:
             raise ClientError(ERROR_PERMISSION_DENIED, f"the namespace does not allow {access} here")
         return options
 
-    async def _publish(self, client: Client, command_id: int, request: PublishRequest) -> None:
+    # What may be refused is refused at once; only what was granted goes on in a task. A client that leaves
+    # right after its last command has had it granted.
+    def _publish(self, client: Client, command_id: int, request: PublishRequest) -> Pending:
         self._allow("publish", client, request.channel)
-        data = bytes(request.data)
-        if not data:
+        if not request.data:
             raise ClientError(ERROR_BAD_REQUEST, "publish needs data")
-        await self._node.publish(request.channel, data, PublishRequestOptions(info=client.info()))
-        _reply(client, command_id, "publish", _EMPTY)
 
-    async def _presence(self, client: Client, command_id: int, request: PresenceRequest) -> None:
+        async def publish() -> None:
+            options = PublishRequestOptions(info=client.info())
+            await self._node.publish(request.channel, bytes(request.data), options)
+            _reply(client, command_id, "publish", _EMPTY)
+
+        return publish()
+
+    def _presence(self, client: Client, command_id: int, request: PresenceRequest) -> Pending:
         self._allow("presence", client, request.channel)
-        presence = await self._node.presence(request.channel)
-        _reply(client, command_id, "presence", PresenceResult(presence))
 
-    async def _presence_stats(self, client: Client, command_id: int, request: PresenceStatsRequest) -> None:
+        async def presence() -> None:
+            result = PresenceResult(await self._node.presence(request.channel))
+            _reply(client, command_id, "presence", result)
+
+        return presence()
+
+    def _presence_stats(self, client: Client, command_id: int, request: PresenceStatsRequest) -> Pending:
         self._allow("presence", client, request.channel)
-        stats = await self._node.presence_stats(request.channel)
-        _reply(client, command_id, "presence_stats", PresenceStatsResult(stats.num_clients, stats.num_users))
 
-    async def _history(self, client: Client, command_id: int, request: HistoryRequest) -> None:
+        async def stats() -> None:
+            stats = await self._node.presence_stats(request.channel)
+            result = PresenceStatsResult(stats.num_clients, stats.num_users)
+            _reply(client, command_id, "presence_stats", result)
+
+        return stats()
+
+    def _history(self, client: Client, command_id: int, request: HistoryRequest) -> Pending:
         self._allow("history", client, request.channel)
         cap = self._settings.channels.recovery_limit
         limit = cap if request.limit < 0 else min(request.limit, cap)
-        query = HistoryFilter(limit, request.since, request.reverse)
-        history = await self._node.history(request.channel, query)
-        result = HistoryResult(history.publications, history.top.epoch, history.top.offset)
-        _reply(client, command_id, "history", result)
+
+        async def history() -> None:
+            query = HistoryFilter(limit, request.since, request.reverse)
+            history = await self._node.history(request.channel, query)
+            result = HistoryResult(history.publications, history.top.epoch, history.top.offset)
+            _reply(client, command_id, "history", result)
+
+        return history()
 
     # ------------------------------------------------------------------ to the team's code
     async def _rpc(self, client: Client, command_id: int, request: RPCRequest) -> None:

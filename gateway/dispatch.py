@@ -122,7 +122,8 @@ class Dispatcher:
                     self._fail(client, command, error)
             done += 1
             if done % AT_A_TIME == 0:
-                client.sink.resume_reading()
+                if len(client.backlog or ()) <= BACKLOG_HIGH:
+                    client.sink.resume_reading()
                 await asyncio.sleep(0)
         client.sink.resume_reading()
 

@@ -103,7 +103,7 @@ class Handshakes:
             )
             response.headers["Retry-After"] = "5"
             return refusal, response
-        origin, host = request.headers.get("Origin", ""), request.headers.get("Host", "")
+        origin, host = (", ".join(request.headers.get_all(name)) for name in ("Origin", "Host"))
         if not self._peers.origin_allowed(origin, host):
             return "forbidden_origin", _json(
                 HTTPStatus.FORBIDDEN, "Pages of this origin may not connect: see websocket.allowed_origins."

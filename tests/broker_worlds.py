@@ -122,7 +122,7 @@ class MemoryWorld:
 class RedisWorld:
     """Nodes that share one prefix in real servers."""
 
-    unit = 60 * MS
+    unit = 40 * MS
     many_nodes = True
 
     def __init__(self, urls: list[str], tuning: Tuning | None = None) -> None:

@@ -191,6 +191,10 @@ class GatewayProcess:
         assert self._process is not None
         if self._process.poll() is None:
             self.signal()
+        self.check_end()
+
+    def check_end(self) -> None:
+        """It leaves by itself (a second signal would force it), with 0 and without a traceback."""
         code = self.wait()
         assert code == 0, f"exit code {code}:\n{self.log()}"
         assert "Traceback" not in self.log(), self.log()

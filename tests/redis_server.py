@@ -231,9 +231,10 @@ def shared_cluster() -> list[RedisServer]:
     return servers
 
 
-def cluster_nodes(count: int) -> list[RedisServer]:
-    """Nodes that do not know each other yet."""
-    options = ("--save", "", "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port")
+def cluster_nodes(count: int, node_timeout: int = 2000) -> list[RedisServer]:
+    """Nodes that do not know each other yet; `node_timeout` in milliseconds."""
+    options = ["--save", "", "--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout)]
+    options += ["--repl-diskless-sync-delay", "0", "--cluster-port"]
     return [RedisServer(*options, str(free_port())).start() for _ in range(count)]
 
 

@@ -6,14 +6,22 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from gateway.brokers.redis import RedisBroker
 from gateway.brokers.redis_handshake import SCRIPT_COMMANDS
 from gateway.brokers.redis_keys import SCRIPTS
 from gateway.brokers.redis_server import Tuning
 from gateway.errors import UpstreamError
+from gateway.publisher_sync import SyncPublisher
 from tests.broker_worlds import Recorder
 from tests.gateway_process import free_port
 from tests.redis_server import RedisServer, shared_cluster, shared_servers
@@ -101,6 +109,57 @@ def test_the_hint_names_every_command_of_the_scripts() -> None:
         for command in re.findall(r"(?:redis\.call\(|command, from, to = )'([A-Z]+)'", script.source)
     }
     assert found | {"PUBLISH"} == set(SCRIPT_COMMANDS.split())
+    page = (Path(__file__).parent.parent / "docs" / "redis.md").read_text(encoding="utf-8")
+    assert SCRIPT_COMMANDS in page.replace("\n  ", " ")
+
+
+async def test_one_of_several_that_is_not_there(guarded: RedisServer) -> None:
+    port = free_port()
+    broker = RedisBroker([shared_servers()[0].url, f"redis://127.0.0.1:{port}"], tuning=TUNING)
+    with pytest.raises(UpstreamError, match=str(port)):
+        await broker.start(Recorder())
+
+
+async def test_tls(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    files = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate]
+    port = str(free_port())
+    with RedisServer("--save", "", "--tls-port", port, *files, "--tls-auth-clients", "no"):
+        url = f"rediss://localhost:{port}"
+        assert "certificate verify failed" in await refusal(url)
+        for good in (f"{url}?ssl_ca_certs={certificate}", f"{url}?ssl_cert_reqs=none"):
+            broker = RedisBroker([good], tuning=Tuning())
+            await broker.start(Recorder())
+            await broker.close()
+            await asyncio.to_thread(publish_sync, good)
+
+
+def publish_sync(url: str) -> None:
+    with SyncPublisher(url) as publisher:
+        publisher.publish("news", 1)
+
+
+def make_certificate(directory: Path) -> tuple[str, str]:
+    """A certificate for localhost that signs itself, and its key: their paths."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = directory / "certificate.pem", directory / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return str(paths[0]), str(paths[1])
 
 
 async def test_a_database_that_does_not_exist() -> None:

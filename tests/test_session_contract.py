@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from gateway.brokers.redis_server import Tuning
+from gateway.brokers.redis_topology import make_topology
 from gateway.sessions import (
     COLLECT_BATCH,
     MAX_SESSIONS_PER_USER,
@@ -18,6 +20,9 @@ from gateway.sessions import (
     is_session_token,
     token_hash,
 )
+from gateway.sessions_redis import RedisSessionStore
+from tests.broker_worlds import RedisWorld
+from tests.redis_server import shared_cluster, shared_servers
 
 TTL = 3600.0
 APP = "wx0000000000000001"
@@ -54,7 +59,36 @@ async def memory() -> AsyncIterator[World]:
     yield World(store, clock, dump)
 
 
-STORES = {"memory": memory}
+@contextlib.asynccontextmanager
+async def shared(broker_world: RedisWorld) -> AsyncIterator[World]:
+    """In Redis: `dump` shows every key and value under the prefix of this test."""
+    clock = Clock()
+    topology = make_topology(broker_world.urls, broker_world.prefix, "sessions", Tuning())
+    await topology.start()
+    store = RedisSessionStore(topology, SessionKeyCipher("encryption key"), ttl=TTL, now=clock)
+
+    def dump() -> str:
+        keys = list(servers[0].client().scan_iter(f"{broker_world.prefix}:*"))
+        return f"{[(key, servers[0].client().dump(key)) for key in keys]!r}"
+
+    servers = shared_servers()
+    await store.check()
+    assert not list(servers[0].client().scan_iter(f"{broker_world.prefix}:*")), (
+        "a check leaves nothing behind"
+    )
+    yield World(store, clock, dump)
+    await topology.close()
+
+
+def redis() -> contextlib.AbstractAsyncContextManager[World]:
+    return shared(RedisWorld([shared_servers()[0].url]))
+
+
+def redis_cluster() -> contextlib.AbstractAsyncContextManager[World]:
+    return shared(RedisWorld([f"redis+cluster://127.0.0.1:{shared_cluster()[0].port}"]))
+
+
+STORES = {"memory": memory, "redis": redis, "redis-cluster": redis_cluster}
 
 
 @pytest.fixture(params=list(STORES))

@@ -163,7 +163,7 @@ class RedisBroker:
             elif name in self._control:
                 events.on_control(payload)
         except Exception:
-            log.exception("! redis: a message of %s could not be delivered", name)
+            log.exception("a message of %s could not be delivered", name)
 
     def _deliver(self, events: BrokerEvents, channel: str, payload: bytes) -> None:
         try:
@@ -203,6 +203,4 @@ class RedisBroker:
         now = time.monotonic()
         if now >= self._next_log:
             self._next_log = now + LOG_INTERVAL
-            log.warning(
-                "- redis: %d malformed payloads so far, the last on %r: %s", self.malformed, channel, error
-            )
+            log.warning("%d malformed payloads so far, the last on %r: %s", self.malformed, channel, error)

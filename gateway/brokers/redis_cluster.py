@@ -29,6 +29,9 @@ log = logging.getLogger("gateway.redis")
 
 Slots = list[tuple[int, int, Endpoint]]
 
+MOVE_BATCH = 1000
+"""Names that are subscribed to at their new node at once."""
+
 REDIRECTIONS = 5
 """Redirections that one command follows."""
 
@@ -225,19 +228,40 @@ class Cluster:
         await self._move_subscriptions()
 
     async def _move_subscriptions(self) -> None:
-        targets = set()
-        for name, (verb, slot, address) in list(self._subscribed.items()):
-            target = self._slots[slot]
-            if target == address or name not in self._subscribed:
-                continue
-            if address in self._servers:
-                self._servers[address].unsubscribe(name)
-            self._subscribed[name] = (verb, slot, target)
+        """Subscribe at its new node to what has moved. Raises UpstreamError; the next reading tries again."""
+        moved = [
+            name for name, (_, slot, address) in self._subscribed.items() if self._slots[slot] != address
+        ]
+        targets: set[str] = set()
+        try:
+            for start in range(0, len(moved), MOVE_BATCH):
+                batch = moved[start : start + MOVE_BATCH]
+                targets.update(await asyncio.gather(*map(self._move, batch)))
+        finally:
+            for target in targets & self._servers.keys():
+                if self._listener is not None:
+                    self._listener.on_gap(self._servers[target])
+
+    async def _move(self, name: bytes) -> str:
+        """Where the name is subscribed to now; empty: it was given up meanwhile."""
+        if name not in self._subscribed:
+            return ""
+        verb, slot, address = self._subscribed[name]
+        if address in self._servers:
+            self._servers[address].unsubscribe(name)
+        target = self._slots[slot]
+        # Nowhere, until Redis has confirmed it: so that a failure leaves it to the next reading.
+        self._subscribed[name] = (verb, slot, "")
+        try:
             await self._servers[target].subscribe(name, verb)
-            targets.add(target)
-        for target in targets:
-            if self._listener is not None:
-                self._listener.on_gap(self._servers[target])
+        except UpstreamError:
+            self._servers[target].displaced = True
+            raise
+        if name in self._subscribed:
+            self._subscribed[name] = (verb, slot, target)
+        else:
+            self._servers[target].unsubscribe(name)
+        return target
 
     async def _watch(self) -> None:
         while True:
@@ -250,7 +274,7 @@ class Cluster:
                 await self._refresh()
             except UpstreamError as error:
                 self._problem = str(error)
-                log.debug("! redis: the map of the cluster: %s", error)
+                log.debug("the map of the cluster: %s", error)
 
 
 def _master(asked: Endpoint, node: Sequence[Any]) -> Endpoint:

@@ -39,7 +39,8 @@ class Script:
 PUBLISH: Final = Script("publish.lua")
 HISTORY: Final = Script("history.lua")
 PRESENCE: Final = Script("presence.lua")
-SCRIPTS: Final = (PUBLISH, HISTORY, PRESENCE)
+SESSION: Final = Script("session.lua")
+SCRIPTS: Final = (PUBLISH, HISTORY, PRESENCE, SESSION)
 
 
 @dataclass(slots=True)

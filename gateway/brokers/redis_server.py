@@ -30,6 +30,7 @@ from gateway.brokers.redis_keys import SCRIPTS, Request
 from gateway.brokers.redis_url import Endpoint
 from gateway.errors import UpstreamError
 
+# The standard library's: the publisher runs in programs of others, which have logging of their own.
 log = logging.getLogger("gateway.redis")
 
 C = TypeVar("C", bound=Connection)
@@ -118,11 +119,11 @@ class Supervisor(Generic[C]):
         while self.connection is not None:
             await asyncio.wait([self.connection.lost])
             self._up.clear()
-            self.problem = f"lost the connection for {self._name}: {self.connection.lost.result()}"
-            log.warning("- redis: %s", self.problem)
+            self.problem = f"lost the Redis connection for {self._name}: {self.connection.lost.result()}"
+            log.warning("%s", self.problem)
             await self._reopen()
             self.reconnects += 1
-            log.info("= redis: the connection for %s is back", self._name)
+            log.info("the connection for %s is back", self._name)
 
     async def _reopen(self) -> None:
         pause = self._tuning.backoff
@@ -134,8 +135,8 @@ class Supervisor(Generic[C]):
             except UpstreamError as error:
                 self.problem = str(error)
             except Exception:
-                self.problem = f"connecting for {self._name} failed in an unforeseen way"
-                log.exception("! redis: %s", self.problem)
+                self.problem = f"the Redis connection for {self._name} failed in an unforeseen way"
+                log.exception("%s", self.problem)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(2 * pause, self._tuning.backoff_max)
 

@@ -63,7 +63,11 @@ class Fixed:
         self._count = len(servers)
 
     async def start(self) -> None:
-        await asyncio.gather(*(server.start() for server in self.servers))
+        starts = (server.start() for server in self.servers)
+        # All are awaited, also when one failed: what is still starting could not be closed.
+        for outcome in await asyncio.gather(*starts, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def close(self) -> None:
         await asyncio.gather(*(server.close() for server in self.servers))
