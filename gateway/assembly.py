@@ -14,6 +14,9 @@ from fastapi import APIRouter
 from gateway.backend.base import Backend
 from gateway.brokers.base import Broker, PresenceStore
 from gateway.brokers.memory import MemoryBroker, MemoryPresenceStore
+from gateway.brokers.redis import RedisBroker
+from gateway.brokers.redis_presence import RedisPresenceStore
+from gateway.claims_redis import RedisCodeClaims
 from gateway.client import Limits
 from gateway.commands import Commands
 from gateway.config import Settings
@@ -28,7 +31,8 @@ from gateway.node import Node
 from gateway.outbox import Outboxes
 from gateway.peers import Peers
 from gateway.sessions import MemorySessionStore, SessionKeyCipher, SessionStore
-from gateway.signin import MemoryCodeClaims, SignIn
+from gateway.sessions_redis import RedisSessionStore
+from gateway.signin import CodeClaims, MemoryCodeClaims, SignIn
 from gateway.tokens import TokenVerifier
 from gateway.websocket import Connection, Shared
 from gateway.wechat.api import App, Outcome, WeChatAPI
@@ -50,7 +54,14 @@ class Parts:
     sweep_interval: float
     upstream: httpx.AsyncClient
     jwks: Jwks | None
+    tokens: TokenVerifier
     sandbox: APIRouter | None
+    sandbox_url: str
+
+    def reload(self, settings: Settings) -> None:
+        """Take over the secrets and mini-programs of another configuration."""
+        self.tokens.load_keys(*_token_keys(settings))
+        self.sign_in.load_apps(_apps(settings, self.upstream, self.metrics, self.sandbox_url))
 
 
 def build(settings: Settings, backend: Backend, call_soon: Callable[..., object], sandbox_url: str) -> Parts:
@@ -63,19 +74,26 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
     metrics = Metrics()
     clock = time.monotonic
     outboxes = Outboxes(call_soon, clock, metrics)
-    broker, presence, sessions = _stores(settings)
+    node_id = secrets.token_hex(8)
+    broker, presence, sessions, claims = _stores(settings, node_id)
     node = Node(
         settings,
         broker,
         presence,
         outboxes,
         metrics,
-        node_id=secrets.token_hex(8),
+        node_id=node_id,
         name=socket.gethostname(),
         clock=clock,
     )
     upstream = httpx.AsyncClient(trust_env=not settings.wechat.sandbox)
-    sign_in = _sign_in(settings, sessions, upstream, metrics, sandbox_url)
+    sign_in = SignIn(
+        _apps(settings, upstream, metrics, sandbox_url),
+        sessions,
+        claims,
+        max_sign_ins=settings.wechat.max_sign_ins,
+        max_sign_ins_per_ip=settings.wechat.max_sign_ins_per_ip,
+    )
     jwks = Jwks(settings.client.token_jwks_url, upstream) if settings.client.token_jwks_url else None
     tokens = _tokens(settings, jwks)
     connecting = Connecting(
@@ -109,29 +127,50 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         connections=connections,
     )
     metrics.watch(lambda: _counts(node, connections))
-    return Parts(metrics, node, sign_in, sessions, shared, sweep_interval, upstream, jwks, _sandbox(settings))
+    return Parts(
+        metrics=metrics,
+        node=node,
+        sign_in=sign_in,
+        sessions=sessions,
+        shared=shared,
+        sweep_interval=sweep_interval,
+        upstream=upstream,
+        jwks=jwks,
+        tokens=tokens,
+        sandbox=_sandbox(settings),
+        sandbox_url=sandbox_url,
+    )
 
 
-def _stores(settings: Settings) -> tuple[Broker, PresenceStore, SessionStore]:
-    """Where publications, presence and sessions live: in this process."""
+def _stores(settings: Settings, node_id: str) -> tuple[Broker, PresenceStore, SessionStore, CodeClaims]:
+    """Where publications, presence, sessions and spent codes live: in Redis, or in this process."""
     key = settings.session.key()
     cipher = SessionKeyCipher(key.hex()) if key else SessionKeyCipher.random()
-    sessions = MemorySessionStore(cipher, ttl=settings.session.ttl, now=time.time)
-    return MemoryBroker(), MemoryPresenceStore(settings.channels.presence_ttl), sessions
+    ttl, presence_ttl = settings.session.ttl, settings.channels.presence_ttl
+    if not settings.redis.url:
+        return (
+            MemoryBroker(),
+            MemoryPresenceStore(presence_ttl),
+            MemorySessionStore(cipher, ttl=ttl, now=time.time),
+            MemoryCodeClaims(now=time.time),
+        )
+    broker = RedisBroker([settings.redis.url, *settings.redis.shards], settings.redis.prefix, node_id)
+    return (
+        broker,
+        RedisPresenceStore(broker, presence_ttl),
+        RedisSessionStore(broker.topology, cipher, ttl=ttl, now=time.time),
+        RedisCodeClaims(broker.topology, settings.redis.prefix),
+    )
 
 
-def _sign_in(
-    settings: Settings,
-    sessions: SessionStore,
-    upstream: httpx.AsyncClient,
-    metrics: Metrics,
-    sandbox_url: str,
-) -> SignIn:
+def _apps(
+    settings: Settings, upstream: httpx.AsyncClient, metrics: Metrics, sandbox_url: str
+) -> dict[str, WeChatAPI]:
     def on_call(outcome: Outcome, seconds: float) -> None:
         if outcome != "started":
             metrics.upstream_call("wechat", outcome, seconds)
 
-    apps = {
+    return {
         app.appid: WeChatAPI(
             App(
                 app.appid,
@@ -144,24 +183,27 @@ def _sign_in(
         )
         for app in settings.wechat.apps
     }
-    return SignIn(
-        apps,
-        sessions,
-        MemoryCodeClaims(now=time.time),
-        max_sign_ins=settings.wechat.max_sign_ins,
-        max_sign_ins_per_ip=settings.wechat.max_sign_ins_per_ip,
-    )
 
 
 def _tokens(settings: Settings, jwks: Jwks | None) -> TokenVerifier:
-    client = settings.client
+    secret, previous, pem = _token_keys(settings)
     return TokenVerifier(
-        hmac_secret=client.token_hmac_secret.get_secret_value(),
-        hmac_previous_secret=client.token_hmac_previous_secret.get_secret_value(),
-        public_key_pem=client.public_key_pem(),
+        hmac_secret=secret,
+        hmac_previous_secret=previous,
+        public_key_pem=pem,
         jwks=jwks,
-        audience=client.token_audience,
-        issuer=client.token_issuer,
+        audience=settings.client.token_audience,
+        issuer=settings.client.token_issuer,
+    )
+
+
+def _token_keys(settings: Settings) -> tuple[str, str, str]:
+    """The HMAC secret, the one before it, and the public key."""
+    client = settings.client
+    return (
+        client.token_hmac_secret.get_secret_value(),
+        client.token_hmac_previous_secret.get_secret_value(),
+        client.public_key_pem(),
     )
 
 

@@ -31,6 +31,10 @@ class Channels:
     """The rules of all channels of one configuration; pure."""
 
     def __init__(self, settings: Settings) -> None:
+        self.load(settings)
+
+    def load(self, settings: Settings) -> None:
+        """Take over the rules of another configuration; what is subscribed stays subscribed."""
         self._default: ChannelOptions = settings.channels
         self._namespaces = dict(settings.channels.namespaces)
         self._max_length = settings.channels.max_name_length

@@ -165,6 +165,7 @@ class Client:
     Attributes:
         appid, session: the mini-program and the session that the client signed in with; empty for a JWT.
         caller: the same for the team's code, made once.
+        entered_at: unix seconds at which it was listed among its user's connections; 0: it is not.
         client_refresh: the client renews its expiry itself, with a token.
         backlog: commands that wait for the one under way; None while nothing is under way.
     """
@@ -182,6 +183,7 @@ class Client:
         "client_refresh",
         "conn_info",
         "deflate",
+        "entered_at",
         "expires_at",
         "id",
         "ip",
@@ -209,6 +211,7 @@ class Client:
         self.subscriptions: dict[str, Subscription] = {}
         self.backlog: deque[Command] | None = None
         self.expires_at = 0.0
+        self.entered_at = 0.0
         self.client_refresh = False
         self.caller = Caller(client_id, "", "", "")
         self._stale_at = now + limits.first_message_timeout

@@ -31,6 +31,7 @@ from gateway.config_types import (
     PositiveSize,
     PublicKey,
     RedisUrl,
+    RedisUrls,
     Regex,
     Secret,
     Secrets,
@@ -71,6 +72,9 @@ class Redis(Rows):
     url: RedisUrl = ""
     """Empty: one process with history and sessions in memory, lost at a restart. Otherwise for example
     `redis://:password@10.0.0.5:6379/0`, `rediss://…` for TLS. Needed from the second worker on."""
+    shards: RedisUrls = ()
+    """More Redis servers, for when one is not enough: channels and users are spread over `url` and these by
+    consistent hashing. Every node needs the same list."""
     prefix: Name = "wxgw"
     """Start of every key. Change it to let two gateways share one Redis."""
 

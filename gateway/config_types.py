@@ -249,6 +249,12 @@ EncryptionKey = Annotated[SecretStr, Kind("secret", secret=True), BeforeValidato
 # Not in repr: a URL may hold a password. To print one, `redact_url`.
 HttpUrl = Annotated[str, Kind("URL", url=True), BeforeValidator(_url("https", "http")), Field(repr=False)]
 RedisUrl = Annotated[str, Kind("URL", url=True), BeforeValidator(_url(*REDIS_SCHEMES)), Field(repr=False)]
+RedisUrls = Annotated[
+    tuple[str, ...],
+    Kind("list of URLs", url=True, items=True, environment=_list_text),
+    BeforeValidator(_listed(_url(*REDIS_SCHEMES), '["redis://10.0.0.6:6379/0"]')),
+    Field(repr=False),
+]
 PublicKey = Annotated[str, Kind("PEM text, or the path of a PEM file"), BeforeValidator(_text)]
 Secrets = Annotated[
     tuple[SecretStr, ...],

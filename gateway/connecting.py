@@ -16,11 +16,9 @@ from gateway.credentials import Authenticator, Credentials
 from gateway.errors import (
     DISCONNECT_BAD_REQUEST,
     DISCONNECT_CHANNEL_LIMIT,
-    DISCONNECT_CONNECTION_LIMIT,
     DISCONNECT_EXPIRED,
     DISCONNECT_INVALID_TOKEN,
     DISCONNECT_NORMAL,
-    DISCONNECT_REPLACED,
     ERROR_TOKEN_EXPIRED,
     ClientError,
     Disconnect,
@@ -84,8 +82,8 @@ class Connecting:
             if not client.is_open:
                 outcome = "gone"
                 return
-            self._limit_connections(credentials.user)
             self._enter(client, credentials)
+            await self._node.user_connections.enter(client)
             joined = await self._join_all(client, request, credentials)
             outcome = "ok"
         except ClientError as error:
@@ -98,26 +96,6 @@ class Connecting:
         self._welcome(client, command_id, credentials, joined)
         for subscription, _, options in joined:
             await self._node.membership.announce(subscription, options)
-
-    def _limit_connections(self, user: str) -> None:
-        """Make room for one more connection of `user`, or refuse it."""
-        settings = self._settings
-        limit = 1 if settings.personal_channel_single_connection else settings.user_connection_limit
-        if not user or not limit:
-            return
-        connections = self._node.hub.of_user(user)
-        surplus = len(connections) - limit + 1
-        if surplus <= 0:
-            return
-        if settings.user_connection_policy == "refuse" and not settings.personal_channel_single_connection:
-            raise ClientError(DISCONNECT_CONNECTION_LIMIT, "the user has as many connections as are allowed")
-        replaced = (
-            DISCONNECT_CONNECTION_LIMIT
-            if settings.personal_channel_single_connection
-            else DISCONNECT_REPLACED
-        )
-        for oldest in connections[:surplus]:
-            oldest.sink.disconnect(replaced)
 
     def _enter(self, client: Client, credentials: Credentials) -> None:
         client.sign_in(credentials.user, credentials.appid, credentials.session)
@@ -206,6 +184,7 @@ class Connecting:
         for subscription in list(client.subscriptions.values()):
             self._node.membership.end(subscription)
         self._node.hub.remove(client)
+        self._node.user_connections.leave(client)
 
     # ------------------------------------------------------------------ refresh
     async def refresh(self, client: Client, command_id: int, request: RefreshRequest) -> None:

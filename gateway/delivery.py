@@ -155,11 +155,18 @@ class Delivery:
     def activate(self, subscription: Subscription) -> None:
         """The subscribe reply is out: what came meanwhile follows it, and then everything else."""
         buffered, subscription.buffer = subscription.buffer, None
-        channel = self._hub.channels[subscription.channel]
+        if subscription.client.subscriptions.get(subscription.channel) is not subscription:
+            return  # it ended before its reply was out
+        channel, at = self._hub.channels[subscription.channel], subscription.floor
         for offset, frame in buffered or ():
-            if not offset or offset > subscription.floor:
-                self._outboxes.post(subscription.client.sink, frame)
-        if not subscription.positioned or channel.offset >= subscription.floor:
+            if offset == at + 1:
+                at = offset
+            elif offset and subscription.positioned:
+                continue  # it is part of the reply, or behind a gap
+            self._outboxes.post(subscription.client.sink, frame)
+        if subscription.positioned and at < channel.offset:
+            self._insufficient(subscription)
+        elif not subscription.positioned or channel.offset >= subscription.floor:
             channel.go_live(subscription)
 
     def _tell(self, name: str, payload: bytes) -> None:
@@ -183,12 +190,14 @@ class Delivery:
         elif channel.epoch != history.top.epoch and channel.missed is None:
             channel.missed = []
             await self.close_gap(channel)
+            return await self.position(channel, query)  # the answer may be older than the channel by now
         return history.top, history.publications
 
     async def close_gap(self, channel: Channel) -> None:
         """Read what was missed and hand it on; whatever waits behind it follows."""
         while True:
             position = StreamPosition(channel.offset, channel.epoch)
+            older = len(channel.missed or ())
             try:
                 history = await self._broker.history(
                     channel.name, HistoryFilter(limit=-1, since=position), self._meta_ttl
@@ -201,8 +210,9 @@ class Delivery:
                 await asyncio.sleep(RETRY_AFTER)
         self._catch_up(channel, position, history.top, history.publications)
         missed, channel.missed = channel.missed or [], None
-        for publication, epoch in missed:
-            self.on_publication(channel.name, publication, epoch)
+        for number, (publication, epoch) in enumerate(missed):
+            if epoch == channel.epoch or number >= older:  # else it is of a stream that is no more
+                self.on_publication(channel.name, publication, epoch)
 
     def _catch_up(
         self, channel: Channel, position: StreamPosition, top: StreamPosition, items: list[Publication]
@@ -217,7 +227,7 @@ class Delivery:
         log.warning("publications were lost: subscribers are told", channel=channel.name)
         channel.epoch, channel.offset = top.epoch, top.offset
         for subscription in list(channel.subscriptions()):
-            if subscription.positioned and subscription.buffer is None:
+            if subscription.positioned:
                 self._insufficient(subscription)
 
     async def check_positions(self, older_than: float) -> None:

@@ -83,6 +83,8 @@ ERROR_WECHAT_USER_BLOCKED = Error(401, "WeChat refuses this user")
 ERROR_WECHAT_SETUP = Error(402, "sign-in is not available: the operator has been told", temporary=True)
 ERROR_UNKNOWN_APPID = Error(403, "unknown appid")
 ERROR_MESSAGE_TOO_LARGE = Error(404, "message too large")
+ERROR_SESSION_KEY_STALE = Error(405, "session_key_stale: sign in again with a new wx.login code")
+ERROR_PHONE_CODE = Error(406, "this phone code was used before or has expired: ask the user again")
 
 ERRORS: dict[int, Error] = {
     value.code: value for name, value in list(globals().items()) if name.startswith("ERROR_")

@@ -1,4 +1,4 @@
-"""One bounded GET: a deadline over the whole exchange, a limit on the body, and no secret that leaks.
+"""One bounded request: a deadline over the whole exchange, a limit on the body, and no secret that leaks.
 
 WeChat wants the app's secret and the user's code in the query string, so the URL must never be printed.
 httpx logs each URL at INFO and its exceptions carry the request; this module filters the one and lets
@@ -54,16 +54,23 @@ logging.getLogger("httpx").addFilter(HideQuery())
 
 
 async def fetch(
-    client: httpx.AsyncClient, url: str, params: Mapping[str, str] | None, *, timeout: float, limit: int
+    client: httpx.AsyncClient,
+    url: str,
+    params: Mapping[str, str] | None,
+    *,
+    timeout: float,
+    limit: int,
+    json: bytes | None = None,
 ) -> Answer:
-    """GET `url`; at most `limit` bytes within `timeout` seconds, or `FetchError`. Never retried.
+    """GET `url`, or POST `json` to it; at most `limit` bytes of answer within `timeout` seconds, or
+    `FetchError`. Never retried.
 
     The body is asked for, and taken, without content coding: a small gzip body may be a large answer.
     """
     try:
         async with asyncio.timeout(timeout):
             target = httpx.URL(url).copy_merge_params(params or {})
-            return await _get(client, target, timeout, limit)
+            return await _exchange(client, target, timeout, limit, json)
     except FetchError as exc:
         failure = exc
     except (httpx.ConnectTimeout, httpx.PoolTimeout):
@@ -78,11 +85,20 @@ async def fetch(
     raise failure
 
 
-async def _get(client: httpx.AsyncClient, url: httpx.URL, timeout: float, limit: int) -> Answer:
+async def _exchange(
+    client: httpx.AsyncClient, url: httpx.URL, timeout: float, limit: int, json: bytes | None
+) -> Answer:
     headers = {"Accept-Encoding": "identity"}
+    if json is not None:
+        headers["Content-Type"] = "application/json"
     body = bytearray()
     async with client.stream(
-        "GET", url, headers=headers, timeout=timeout, follow_redirects=False
+        "GET" if json is None else "POST",
+        url,
+        content=json,
+        headers=headers,
+        timeout=timeout,
+        follow_redirects=False,
     ) as response:
         async for chunk in response.aiter_raw():
             body += chunk

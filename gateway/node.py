@@ -63,6 +63,7 @@ from gateway.protocol import (
     Publication,
     StreamPosition,
 )
+from gateway.user_connections import UserConnections
 from gateway.version import __version__
 
 log = structlog.get_logger()
@@ -159,6 +160,14 @@ class Node:
             wall=wall,
             spawn=self.spawn,
         )
+        self.user_connections = UserConnections(
+            settings.client,
+            self.hub,
+            presence if settings.redis.url else None,
+            wall=wall,
+            disconnect=lambda user, client, why: self.disconnect(Target(user, client), why, []),
+            spawn=self.spawn,
+        )
         self._cluster = Cluster(
             node_id, broker, clock, describe=self._describe, answer=self._answer, act=self.live.act
         )
@@ -177,8 +186,9 @@ class Node:
         every = self._settings
         self._timers = [
             asyncio.create_task(self._repeat(HELLO_INTERVAL, self._cluster.hello)),
-            asyncio.create_task(self._repeat(1.0, lambda: self.membership.close_idle(self._clock()))),
+            asyncio.create_task(self._repeat(1.0, self._tidy_up)),
             asyncio.create_task(self._repeat(every.presence_interval, self.membership.refresh_presence)),
+            asyncio.create_task(self._repeat(every.presence_interval, self.user_connections.refresh)),
             asyncio.create_task(self._repeat(every.position_check_interval / 4, self._check_positions)),
         ]
 
@@ -223,6 +233,12 @@ class Node:
                 await work()
             except UpstreamError as error:
                 log.warning("the broker did not answer", problem=error.detail)
+
+    async def _tidy_up(self) -> None:
+        now = self._clock()
+        self._broker.sweep(now)
+        self._presence.sweep(now)
+        await self.membership.close_idle(now)
 
     async def _check_positions(self) -> None:
         await self._delivery.check_positions(self._clock() - self._settings.position_check_interval)
@@ -332,18 +348,21 @@ class Node:
         """A message to every client, or to every client of one mini-program."""
         await self._cluster.tell(MessageAll(Raw(data), appid))
 
-    async def channels(self, pattern: str) -> dict[str, int]:
-        """Channels that match the glob `pattern` (empty: all), with their subscribers on all nodes."""
-        answers, _ = await self._cluster.survey("channels", pattern)
+    async def channels(self, pattern: str) -> tuple[dict[str, int], list[str]]:
+        """Channels that match the glob `pattern` (empty: all) with their subscribers on all nodes; and the
+        ids of the nodes that did not answer."""
+        answers, missing = await self._cluster.survey("channels", pattern)
         total: dict[str, int] = {}
         for answer in answers.values():
             for name, count in msgspec.json.decode(answer, type=dict[str, int]).items():
                 total[name] = total.get(name, 0) + count
-        return total
+        return total, missing
 
-    async def info(self) -> list[NodeInfo]:
-        """The nodes that are alive, this one first."""
-        return self._cluster.nodes()
+    async def info(self) -> tuple[list[NodeInfo], list[str]]:
+        """The nodes as they are now, this one first; and the ids of those that did not answer."""
+        answers, missing = await self._cluster.survey("info")
+        nodes = [msgspec.json.decode(answer, type=NodeInfo) for answer in answers.values()]
+        return sorted(nodes, key=lambda info: (info.uid != self.id, info.name, info.uid)), missing
 
     def deadline(self, expire_at: float) -> float:
         """Unix seconds as monotonic ones; 0 stays 0."""
@@ -364,12 +383,9 @@ class Node:
         )
 
     def _answer(self, question: str, argument: str) -> bytes:
-        if question != "channels":
-            return b"{}"
+        if question == "info":
+            return msgspec.json.encode(self._describe())
         matches = re.compile(fnmatch.translate(argument or "*")).match
-        listed = {
-            name: len(channel)
-            for name, channel in self.hub.channels.items()
-            if len(channel) and matches(name)
-        }
+        channels = self.hub.channels.items() if question == "channels" else ()
+        listed = {name: len(each) for name, each in channels if len(each) and matches(name)}
         return msgspec.json.encode(listed)

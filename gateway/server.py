@@ -12,21 +12,21 @@ import gc
 import signal
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from gateway.assembly import Parts, build
 from gateway.backend.base import Backend
-from gateway.config import Settings
-from gateway.errors import DISCONNECT_SHUTDOWN, GatewayError
+from gateway.config import ConfigError, Settings
+from gateway.errors import DISCONNECT_SHUTDOWN
 from gateway.http.app import build_public_app
 from gateway.http.internal import InternalApp
 from gateway.http.listener import HTTPListener
 from gateway.http.ops import OpsApp
 from gateway.http.server_api import ServerAPI
+from gateway.sockets import bind_all, port_of, url_of
 from gateway.sweeper import sweep_forever
-from gateway.units import parse_address
 from gateway.websocket import CLOSE_TIMEOUT, Connection
 
 DRAIN_STEP: Final = 0.05
@@ -40,14 +40,24 @@ class Server:
 
     Arguments:
         backend: the team's own code.
+        sockets: the listeners to run, by name, bound already; None binds all three.
         dev: with the page at `/` of the http listener.
     """
 
-    def __init__(self, settings: Settings, backend: Backend, *, dev: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        backend: Backend,
+        *,
+        sockets: dict[str, socket.socket] | None = None,
+        dev: bool = False,
+    ) -> None:
         self._settings = settings
         self._backend = backend
+        self._sockets = sockets
         self._dev = dev
         self._parts: Parts | None = None
+        self._api: ServerAPI | None = None
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._http: list[HTTPListener] = []
@@ -58,45 +68,50 @@ class Server:
         """Listen and serve. Raises GatewayError or UpstreamError with one line that says what to mend."""
         settings = self._settings
         loop = asyncio.get_running_loop()
-        host, port = parse_address(settings.listen.http)
-        public_socket = _bind(host, port, settings.listen.backlog, "listen.http")
-        self.ports["http"] = public_socket.getsockname()[1]
-        parts = self._parts = build(
-            settings, self._backend, loop.call_soon, f"http://{_literal(host)}:{self.ports['http']}/sandbox"
-        )
+        sockets = self._sockets if self._sockets is not None else bind_all(settings)
+        self.ports = {name: port_of(sock) for name, sock in sockets.items()}
+        http = url_of(sockets["http"]) if "http" in sockets else f"http://{settings.listen.http}"
+        parts = self._parts = build(settings, self._backend, loop.call_soon, f"{http}/sandbox")
         await parts.node.start()
-        await self._listen_http(parts, public_socket)
-        host, port = parse_address(settings.listen.websocket)
-        sock = _bind(host, port, settings.listen.backlog, "listen.websocket")
-        self.ports["websocket"] = sock.getsockname()[1]
+        await self._listen_http(parts, sockets)
         shared = parts.shared
-        self._listener = await loop.create_server(
-            lambda: Connection(shared), sock=sock, backlog=settings.listen.backlog
-        )
+        if "websocket" in sockets:
+            self._listener = await loop.create_server(
+                lambda: Connection(shared), sock=sockets["websocket"], backlog=settings.listen.backlog
+            )
         self._sweeper = asyncio.create_task(
             sweep_forever(shared.deadlines, parts.sweep_interval, shared.clock, parts.metrics)
         )
         log.info("the gateway serves", node=parts.node.id, **self.ports)
 
-    async def _listen_http(self, parts: Parts, public_socket: socket.socket) -> None:
+    async def _listen_http(self, parts: Parts, sockets: dict[str, socket.socket]) -> None:
         settings, node = self._settings, parts.node
-        internal_host, internal_port = parse_address(settings.listen.internal)
-        public = build_public_app(
-            settings,
-            node,
-            parts.sign_in,
-            parts.sandbox,
-            self._dev,
-            ports=lambda: (self.ports["websocket"], self.ports["internal"]),
-        )
-        internal = InternalApp(ServerAPI(node, settings, parts.metrics), OpsApp(node, parts.metrics))
         backlog = settings.listen.backlog
-        self._http = [
-            HTTPListener(public, "", 0, backlog, sock=public_socket),
-            HTTPListener(internal, internal_host, internal_port, backlog, setting="listen.internal"),
-        ]
-        await self._http[0].start()
-        self.ports["internal"] = await self._http[1].start()
+        self._api = ServerAPI(node, settings, parts.metrics)
+        apps: dict[str, Any] = {"internal": InternalApp(self._api, OpsApp(node, parts.metrics))}
+        if "http" in sockets:
+            apps["http"] = build_public_app(
+                settings,
+                node,
+                parts.sign_in,
+                parts.sandbox,
+                self._dev,
+                ports=lambda: (self.ports.get("websocket", 0), self.ports["internal"]),
+            )
+        for name, app in apps.items():
+            listener = HTTPListener(app, "", 0, backlog, setting=f"listen.{name}", sock=sockets[name])
+            self._http.append(listener)
+            await listener.start()
+
+    def reload(self, settings: Settings) -> None:
+        """Take over what can change while clients are connected: namespaces, keys, secrets, mini-programs."""
+        parts, api = self._parts, self._api
+        if parts is None or api is None:
+            return
+        parts.node.rules.load(settings)
+        api.load_keys(settings)
+        parts.reload(settings)
+        log.info("the configuration was read again", needs_restart=restart_needed(self._settings, settings))
 
     # ------------------------------------------------------------------ down
     async def stop(self) -> None:
@@ -152,8 +167,19 @@ def tune_garbage_collection() -> None:
     gc.set_threshold(20_000, 50, 1_000)
 
 
-async def run(server: Server, started: Callable[[Server], None] = lambda server: None) -> int:
-    """Serve until a signal; the exit code. A second signal leaves at once, with 1."""
+async def run(
+    server: Server,
+    started: Callable[[Server], None] = lambda server: None,
+    *,
+    reload: Callable[[], Settings] | None = None,
+    watch: Callable[[Callable[[], None]], None] | None = None,
+) -> int:
+    """Serve until a signal; the exit code. A second signal leaves at once, with 1.
+
+    Arguments:
+        reload: reads the configuration again, on SIGHUP.
+        watch: is given what to call when there is another reason to leave.
+    """
     loop = asyncio.get_running_loop()
     stopping, forced = asyncio.Event(), asyncio.Event()
 
@@ -162,7 +188,11 @@ async def run(server: Server, started: Callable[[Server], None] = lambda server:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
+    if reload is not None:
+        loop.add_signal_handler(signal.SIGHUP, _reload, server, reload)
     await server.start()
+    if watch is not None:
+        watch(stopping.set)
     tune_garbage_collection()
     started(server)
     await stopping.wait()
@@ -181,22 +211,25 @@ async def run(server: Server, started: Callable[[Server], None] = lambda server:
     return 0
 
 
-def _bind(host: str, port: int, backlog: int, setting: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _reload(server: Server, reload: Callable[[], Settings]) -> None:
     try:
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        raise GatewayError(
-            f"{setting} = {_literal(host)}:{port}: {error.strerror}; choose another address, or end the "
-            "program that has it"
-        ) from None
-    sock.listen(backlog)
-    sock.setblocking(False)
-    return sock
+        server.reload(reload())
+    except ConfigError as error:
+        log.error("the new configuration is wrong and was not taken", problem=str(error))
 
 
-def _literal(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def restart_needed(old: Settings, new: Settings) -> list[str]:
+    """The sections whose changes a reload does not take over."""
+    taken = {
+        "channels": set(new.channels.model_dump()),
+        "api": {"keys"},
+        "wechat": {"apps"},
+        "client": {"token_hmac_secret", "token_hmac_previous_secret", "token_public_key"},
+    }
+    before, after = old.model_dump(), new.model_dump()
+    return [
+        f"{section}.{key}"
+        for section, values in after.items()
+        for key, value in values.items()
+        if value != before[section][key] and key not in taken.get(section, ())
+    ]

@@ -106,6 +106,10 @@ class SignIn:
         self._in_flight: dict[str, asyncio.Task[SignedIn]] = {}
         self._per_ip: Counter[str] = Counter()
 
+    def load_apps(self, apps: Mapping[str, WeChatAPI]) -> None:
+        """Sign in for these mini-programs from now on; exchanges on their way end as they began."""
+        self._apps = dict(apps)
+
     @property
     def in_flight(self) -> int:
         """Exchanges with WeChat that have not ended."""

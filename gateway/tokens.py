@@ -178,13 +178,17 @@ class TokenVerifier:
         issuer: str = "",
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._hmac_keys = [_hmac_key(secret) for secret in (hmac_secret, hmac_previous_secret) if secret]
-        self._public_keys = [_pem_key(public_key_pem)] if public_key_pem else []
+        self.load_keys(hmac_secret, hmac_previous_secret, public_key_pem)
         self._jwks = jwks
         self._audience = audience
         self._issuer = issuer
         self._now = now
         self._jws = PyJWS()
+
+    def load_keys(self, hmac_secret: str, hmac_previous_secret: str, public_key_pem: str) -> None:
+        """Accept tokens under these keys from now on, and under no earlier ones."""
+        self._hmac_keys = [_hmac_key(secret) for secret in (hmac_secret, hmac_previous_secret) if secret]
+        self._public_keys = [_pem_key(public_key_pem)] if public_key_pem else []
 
     def __repr__(self) -> str:
         return f"<TokenVerifier hmac={len(self._hmac_keys)} pem={len(self._public_keys)} jwks={self._jwks}>"

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -131,12 +132,14 @@ async def test_who_never_reads_is_slow(gateway: GatewayProcess) -> None:
 async def test_a_shutdown_tells_everybody(tmp_path: Path) -> None:
     process = GatewayProcess(tmp_path)
     await asyncio.to_thread(process.start)
-    sockets = [await RawSocket.open(process.websocket_port) for _ in range(20)]
-    for socket in sockets[1:]:
-        await socket.connect(token(unique("user")))
-    process.signal()
-    for socket in sockets:
-        await socket.closed_with(3001)
+    async with AsyncExitStack() as stack:
+        opened = [await RawSocket.open(process.websocket_port) for _ in range(20)]
+        sockets = [await stack.enter_async_context(socket) for socket in opened]
+        for socket in sockets[1:]:
+            await socket.connect(token(unique("user")))
+        process.signal()
+        for socket in sockets:
+            await socket.closed_with(3001)
     await asyncio.to_thread(process.check_end)
 
 
@@ -146,6 +149,8 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     async with await RawSocket.open(process.websocket_port) as socket:
         await socket.connect(token(unique("user")))
         process.signal()
+        while (await socket.frame()).opcode != CLOSE:  # which this client leaves unanswered
+            pass
         process.signal()
         began = time.monotonic()
         assert await asyncio.to_thread(process.wait) != 0

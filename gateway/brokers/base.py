@@ -134,6 +134,9 @@ class Broker(Protocol):
     async def publish_control(self, message: bytes, node: str = "") -> None:
         """To every node (this one too), or to the node with that id alone."""
 
+    def sweep(self, now: float) -> None:
+        """Collect what has expired, a bounded amount; called once a second with monotonic seconds."""
+
     @property
     def problem(self) -> str:
         """Why publishing would fail now, in a sentence for `/readyz`; empty: nothing is wrong."""
@@ -151,3 +154,6 @@ class PresenceStore(Protocol):
         """By client id."""
 
     async def stats(self, channel: str) -> PresenceStats: ...
+
+    def sweep(self, now: float) -> None:
+        """See `Broker.sweep`."""

@@ -142,6 +142,9 @@ class RedisBroker:
     async def remove_history(self, channel: str) -> None:
         await self.topology.call(channel, Request(("DEL", self._keys.stream(channel)), True))
 
+    def sweep(self, now: float) -> None:
+        """Redis forgets by itself."""
+
     def _item(self, channel: str, offset: int, body: bytes) -> Publication:
         """A positioned publication. What is none keeps its place in the stream, with null for its data:
         a hole would look like a loss to every client that recovers."""

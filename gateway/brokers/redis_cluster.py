@@ -18,10 +18,10 @@ from typing import Any
 
 from redis.crc import key_slot
 
-from gateway.brokers.redis_connection import CommandFailure, Connection
+from gateway.brokers.redis_connection import CommandFailure, Connection, ReplyError
 from gateway.brokers.redis_handshake import check_server, open_connection
 from gateway.brokers.redis_keys import Keys, Request
-from gateway.brokers.redis_server import Listener, MovedError, Server, Tuning
+from gateway.brokers.redis_server import RETRY_DELAY, Listener, MovedError, Server, Tuning
 from gateway.brokers.redis_url import Endpoint
 from gateway.errors import ERROR_BAD_REQUEST, UpstreamError
 
@@ -33,7 +33,7 @@ MOVE_BATCH = 1000
 """Names that are subscribed to at their new node at once."""
 
 REDIRECTIONS = 5
-"""Redirections that one command follows."""
+"""Redirections that one subscription follows."""
 
 WATCH_INTERVAL = 0.5
 """Seconds between two looks at the nodes; the map is read again only if something is wrong with one."""
@@ -112,18 +112,36 @@ class Cluster:
             return await self._redirect(slot, request, moved)
 
     async def _redirect(self, slot: int, request: Request, moved: MovedError) -> Any:
-        for _ in range(REDIRECTIONS):
+        """Follow redirections until the timeout: while a slot moves, they may lead to and fro."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._tuning.timeout
+        while loop.time() < deadline:
             code, _, address = moved.detail.split(" ", 2)
-            try:
-                if code == "ASK" and address in self._servers:
-                    # The slot is on its way: this one command goes to where it will be.
-                    self._servers[address].post(Request(("ASKING",)))
-                    return await self._servers[address].call(request)
+            if code == "ASK" and address in self._servers:
+                reply = await self._ask_there(self._servers[address], request)
+                if reply is not None:
+                    return reply
+            else:
                 await self._refresh()
+            try:
                 return await self._servers[self._slots[slot]].call(request)
             except MovedError as again:
                 moved = again
-        raise UpstreamError(detail=f"Redis: redirected too often: {moved.detail}")
+                await asyncio.sleep(RETRY_DELAY)
+        raise UpstreamError(detail=f"Redis: redirected for too long: {moved.detail}")
+
+    async def _ask_there(self, server: Server, request: Request) -> Any:
+        """The slot is on its way: this one command goes to where it will be. None: try again.
+
+        It is not settled as others are: each attempt needs an ASKING of its own.
+        """
+        server.post(Request(("ASKING",)))
+        reply = await server.post(request)
+        if not isinstance(reply, CommandFailure):
+            return reply
+        if isinstance(reply, ReplyError) and reply.code in ("TRYAGAIN", "MOVED", "NOSCRIPT"):
+            return None
+        raise UpstreamError(detail=f"Redis at {server.endpoint}: {reply}")
 
     def _slot(self, channel: str) -> int:
         if channel.startswith("}"):  # the hash tag would be empty and the keys in different slots

@@ -37,6 +37,9 @@ class RedisPresenceStore:
         clients, users = await self._call(channel, "stats")
         return PresenceStats(clients, users)
 
+    def sweep(self, now: float) -> None:
+        """Redis forgets by itself."""
+
     async def _call(self, channel: str, *words: Word) -> Any:
         keys = self._keys.presence(channel)
         return await self._topology.call(channel, Request((len(keys), *keys, *words), True, PRESENCE))

@@ -159,12 +159,18 @@ class ChannelInfo(Struct, frozen=True):
     num_clients: int
 
 
-class ChannelsResult(Struct, frozen=True):
+class ChannelsResult(Struct, frozen=True, omit_defaults=True):
+    """`missing`: ids of nodes that did not answer in time, so that their subscribers are not counted."""
+
     channels: dict[str, ChannelInfo]
+    missing: list[str] = []
 
 
-class InfoResult(Struct, frozen=True):
+class InfoResult(Struct, frozen=True, omit_defaults=True):
+    """`missing`: ids of nodes that were there a moment ago and did not answer."""
+
     nodes: list[NodeInfo]
+    missing: list[str] = []
 
 
 Handler = Callable[[Any], Awaitable[Struct | Raw]]
@@ -291,11 +297,11 @@ class Methods:
 
     async def _channels(self, request: Pattern) -> Struct:
         _limit("pattern", request.pattern, ID_SIZE)
-        found = await self._node.channels(request.pattern)
-        return ChannelsResult({channel: ChannelInfo(clients) for channel, clients in found.items()})
+        found, missing = await self._node.channels(request.pattern)
+        return ChannelsResult({channel: ChannelInfo(count) for channel, count in found.items()}, missing)
 
     async def _info(self, _: Nothing) -> Struct:
-        return InfoResult(await self._node.info())
+        return InfoResult(*await self._node.info())
 
 
 # ---------------------------------------------------------------------------- checks

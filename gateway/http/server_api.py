@@ -74,12 +74,16 @@ class ServerAPI:
 
     def __init__(self, node: Node, settings: Settings, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._digests = [_digest(key.get_secret_value().encode()) for key in settings.api.keys]
+        self.load_keys(settings)
         self._max_body = settings.api.max_body
         self._transport_errors = settings.api.error_mode == "transport"
         self._methods = Methods(node, settings.channels.max_publication_size, self._guarded)
         self._batch = msgspec.json.Decoder(Batch)
         self._old_form = msgspec.json.Decoder(OldForm)
+
+    def load_keys(self, settings: Settings) -> None:
+        """Let in those who have the keys of this configuration, and nobody else."""
+        self._digests = [_digest(key.get_secret_value().encode()) for key in settings.api.keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

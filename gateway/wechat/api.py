@@ -8,12 +8,9 @@ it was spent; the client fetches a new one with `wx.login`, which is cheap.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Literal
-from urllib.parse import quote, quote_plus
 
 import httpx
 import msgspec
@@ -21,14 +18,15 @@ import structlog
 
 from gateway.breaker import Breaker
 from gateway.errors import (
-    ERROR_TOKEN_EXPIRED,
     ERROR_WECHAT_BUSY,
-    ERROR_WECHAT_SETUP,
-    ERROR_WECHAT_USER_BLOCKED,
     Error,
     UpstreamError,
 )
 from gateway.fetch import Answer, FetchError, fetch
+from gateway.wechat.errcodes import MEANINGS as _MEANINGS
+from gateway.wechat.errcodes import OnCall as OnCall
+from gateway.wechat.errcodes import UNKNOWN, Meaning, find_rid, redact
+from gateway.wechat.errcodes import Outcome as Outcome
 
 BODY_LIMIT = 64 * 1024
 """Bytes; a real answer has about 200."""
@@ -38,28 +36,6 @@ SETUP_LOG_INTERVAL = 60.0
 
 MAX_ERRCODES_LOGGED = 256
 """Distinct errcodes remembered for `SETUP_LOG_INTERVAL`."""
-
-Outcome = Literal[
-    "started",
-    "ok",
-    "bad_code",
-    "quota",
-    "busy",
-    "blocked",
-    "setup",
-    "unknown",
-    "timeout",
-    "connect",
-    "transport",
-    "too_large",
-    "http_status",
-    "garbage",
-    "breaker_open",
-    "cancelled",
-]
-"""How a call went, as a metric label. "started" comes first with 0 seconds, then exactly one other."""
-
-OnCall = Callable[[Outcome, float], None]
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -83,7 +59,7 @@ class CodeSession:
 
 
 class WeChatError(UpstreamError):
-    """A sign-in that WeChat refused or could not answer; holds no secret, code or session key.
+    """A call that WeChat refused or could not answer; holds no secret, code or session key.
 
     `code_spent` is False only if the code surely did not reach WeChat and may be used again.
     """
@@ -96,9 +72,10 @@ class WeChatError(UpstreamError):
         errcode: int | None = None,
         rid: str | None = None,
         code_spent: bool = True,
+        call: str = "jscode2session",
     ) -> None:
         detail = f"{outcome} errcode={errcode} rid={rid}" if errcode is not None else outcome
-        super().__init__(error, f"jscode2session: {detail}")
+        super().__init__(error, f"{call}: {detail}")
         self.outcome: Outcome = outcome
         self.errcode = errcode
         self.rid = rid
@@ -113,47 +90,6 @@ class _Body(msgspec.Struct, frozen=True):
     openid: str = ""
     session_key: str = ""
     unionid: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Meaning:
-    outcome: Outcome
-    error: Error
-    setting: str = ""
-    """What the operator has to fix, formatted with the appid."""
-
-
-_BAD_CODE: Final = _Meaning("bad_code", ERROR_TOKEN_EXPIRED)
-_BLOCKED: Final = _Meaning("blocked", ERROR_WECHAT_USER_BLOCKED)
-_UNKNOWN: Final = _Meaning("unknown", ERROR_WECHAT_BUSY)
-_APPID: Final = _Meaning("setup", ERROR_WECHAT_SETUP, "wechat.apps[].appid ({appid})")
-_SECRET: Final = _Meaning("setup", ERROR_WECHAT_SETUP, "wechat.apps[].secret of appid {appid}")
-_CONSOLE: Final = _Meaning("setup", ERROR_WECHAT_SETUP, "{appid} in the console at mp.weixin.qq.com")
-_IP_LIST: Final = _Meaning("setup", ERROR_WECHAT_SETUP, "the IP whitelist of {appid} at mp.weixin.qq.com")
-
-# The page of jscode2session lists -1, 40029, 45011 and 40226. 40163 is missing there and comes all the
-# time; the others are on the common page: https://developers.weixin.qq.com/doc/store/API/basics/commErrCode.html
-_MEANINGS: Final[dict[int, _Meaning]] = {
-    -1: _Meaning("busy", ERROR_WECHAT_BUSY),
-    40029: _BAD_CODE,  # another app's, older than 5 minutes, or garbage
-    40163: _BAD_CODE,  # used before
-    41008: _BAD_CODE,  # js_code missing
-    45011: _Meaning("quota", ERROR_WECHAT_BUSY),
-    40226: _BLOCKED,  # a high-risk user
-    50002: _BLOCKED,  # user limited
-    40001: _SECRET,
-    40125: _SECRET,
-    41004: _SECRET,
-    40013: _APPID,
-    41002: _APPID,
-    40002: _CONSOLE,
-    40164: _IP_LIST,
-    48001: _CONSOLE,  # this API is not granted to this app
-    48004: _CONSOLE,  # this API is blocked for this app
-}
-
-# Seen as "... rid: 5f8d0e0a-1c2b3d4e-5f6a7b8c" and as "... hints: [ req_id: AbC.d-12 ]".
-_RID: Final = re.compile(r"\b(?:rid|req_id): ?([\w.-]{1,64})")
 
 
 class WeChatAPI:
@@ -240,18 +176,17 @@ class WeChatAPI:
             self._breaker.success()
 
     def _refusal(self, body: _Body, code: str) -> WeChatError:
-        meaning = _MEANINGS.get(body.errcode, _UNKNOWN)
-        found = _RID.search(body.errmsg)
-        rid = found[1] if found else None
+        meaning = _MEANINGS.get(body.errcode, UNKNOWN)
+        rid = find_rid(body.errmsg)
         if meaning.outcome in ("setup", "unknown") and self._may_log(body.errcode):
             self._tell_operator(meaning, body, rid, code)
         return WeChatError(meaning.error, meaning.outcome, errcode=body.errcode, rid=rid)
 
-    def _tell_operator(self, meaning: _Meaning, body: _Body, rid: str | None, code: str) -> None:
+    def _tell_operator(self, meaning: Meaning, body: _Body, rid: str | None, code: str) -> None:
         facts = {
             "appid": self.app.appid,
             "errcode": body.errcode,
-            "errmsg": _redact(body.errmsg, self.app.secret, code),
+            "errmsg": redact(body.errmsg, self.app.secret, code),
             "rid": rid,
         }
         if meaning.outcome == "setup":
@@ -283,11 +218,3 @@ def _parse(data: bytes) -> _Body | None:
     if body.errcode == 0 and not (0 < len(body.openid) <= 128 and body.openid.isascii()):
         return None
     return body
-
-
-def _redact(text: str, *hidden: str) -> str:
-    """What WeChat says, cut, without what must not be logged: an errmsg may quote the request."""
-    for value in filter(None, hidden):
-        for form in (value, quote(value, safe=""), quote_plus(value)):
-            text = text.replace(form, "[hidden]")
-    return text[:300]

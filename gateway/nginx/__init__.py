@@ -1,0 +1,1 @@
+"""The front: an nginx site rendered from the gateway's own settings, so that no number is written twice."""

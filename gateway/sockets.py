@@ -1,0 +1,65 @@
+"""Listening sockets: bound before anything else starts, so that a clash is the first thing to be told."""
+
+from __future__ import annotations
+
+import socket
+
+from gateway.config import Settings
+from gateway.errors import GatewayError
+from gateway.units import parse_address
+
+LISTENERS = ("http", "websocket", "internal")
+
+
+def bind_all(settings: Settings, names: tuple[str, ...] = LISTENERS) -> dict[str, socket.socket]:
+    """The sockets of the named listeners.
+
+    Raises:
+        GatewayError: one line that names the setting and what to do.
+    """
+    sockets: dict[str, socket.socket] = {}
+    try:
+        for name in names:
+            sockets[name] = bind(getattr(settings.listen, name), settings.listen.backlog, f"listen.{name}")
+    except GatewayError:
+        for sock in sockets.values():
+            sock.close()
+        raise
+    return sockets
+
+
+def bind(address: str, backlog: int, setting: str, *, shared: bool = False) -> socket.socket:
+    """One listening socket.
+
+    Arguments:
+        shared: other sockets may listen on the same port; the kernel spreads new connections over them.
+    """
+    host, port = parse_address(address)
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise GatewayError(
+            f'{setting} = "{address}": {error.strerror}; choose another address, '
+            "or end the program that has it"
+        ) from None
+    sock.listen(backlog)
+    sock.setblocking(False)
+    return sock
+
+
+def port_of(sock: socket.socket) -> int:
+    """The port that a socket is bound to."""
+    return int(sock.getsockname()[1])
+
+
+def url_of(sock: socket.socket) -> str:
+    """How a program on this machine reaches a listener."""
+    host, port = sock.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
