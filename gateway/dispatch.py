@@ -49,6 +49,7 @@ class Dispatcher:
         self._metrics = metrics
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def receive(self, client: Client, commands: list[Command]) -> None:
         """The commands of one frame."""
@@ -94,7 +95,10 @@ class Dispatcher:
 
     def _continue(self, client: Client, command: Command, pending: Coroutine[Any, Any, None] | None) -> None:
         # The set keeps the task alive; it takes itself out, which is cheaper than a callback.
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            # Kept, because asking for it costs a system call each time (a look at the process id).
+            loop = self._loop = asyncio.get_running_loop()
         self._tasks.add(loop.create_task(self._run(client, command, pending)))
 
     async def _run(self, client: Client, command: Command, pending: Coroutine[Any, Any, None] | None) -> None:
@@ -108,7 +112,7 @@ class Dispatcher:
                 await self._run_backlog(client)
         finally:
             client.backlog = None
-            self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task(self._loop)))
 
     async def _run_backlog(self, client: Client) -> None:
         done = 0

@@ -17,10 +17,10 @@ from typing import Final, Protocol
 
 from gateway.metrics import Metrics
 
-FLUSH_SLICE: Final = 0.004
+FLUSH_SLICE: Final = 0.003
 """Seconds that one flush may write before others get their turn."""
-APPENDS_PER_TURN: Final = 20_000
-"""Frames that may go into outboxes in one turn; about 3 ms."""
+APPENDS_PER_TURN: Final = 10_000
+"""Frames that may go into outboxes in one turn; 1 to 2 ms."""
 _CLOCK_EVERY: Final = 16
 """Writes between two looks at the clock; a write costs 5-10 µs."""
 

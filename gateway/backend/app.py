@@ -97,11 +97,8 @@ class Gateway:
         await self._call(handler, caller, data)
 
     async def _call(self, handler: AsyncHandler, caller: Caller, data: Raw) -> Raw:
-        task = asyncio.current_task()
-        if task is None:
-            raise GatewayError("handlers run in a task")
         watchdog = self._watchdog
-        watchdog.enter(task)
+        task = watchdog.enter()
         try:
             return raw(await handler(caller, parse_raw(data)))
         except (ClientError, UpstreamError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from gateway.errors import GatewayError
+
 LOOKS_PER_TIMEOUT: Final = 4
 """How finely the limit is kept: a call may run a quarter longer than it should."""
 
@@ -28,13 +30,22 @@ class Watchdog:
         self._inside: dict[asyncio.Task[Any], float] = {}  # in the order of entry, which is that of expiry
         self._expired: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    def enter(self, task: asyncio.Task[Any]) -> None:
-        """The task's time begins."""
-        loop = task.get_loop()
+    def enter(self) -> asyncio.Task[Any]:
+        """The time of the task that calls this begins."""
+        loop = self._loop
+        task = asyncio.current_task(loop) if loop is not None else None
+        if loop is None or task is None:
+            # The loop is kept, because asking for it costs a system call each time.
+            loop = self._loop = asyncio.get_running_loop()
+            task = asyncio.current_task(loop)
+            if task is None:
+                raise GatewayError("handlers run in a task")
         self._inside[task] = loop.time()
         if self._timer is None:
             self._timer = loop.call_later(self._timeout / LOOKS_PER_TIMEOUT, self._look, loop)
+        return task
 
     def leave(self, task: asyncio.Task[Any]) -> None:
         """The task is done with its call."""
