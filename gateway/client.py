@@ -51,6 +51,7 @@ METHODS: Final = (
     "sub_refresh",
     "ping",
     "pong",
+    "close",
 )
 
 ADMITTED: Final[dict[State, frozenset[str]]] = {
@@ -75,6 +76,9 @@ class ClientSink(Protocol):
 
     def disconnect(self, disconnect: Disconnect) -> None:
         """Say why, then close. Idempotent."""
+
+    def part(self) -> None:
+        """The client said goodbye, and all that it said before is done."""
 
     def pause_reading(self) -> None:
         """Take nothing more from the socket until `resume_reading`."""

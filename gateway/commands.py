@@ -96,6 +96,7 @@ class Commands:
             "send": self._send,
             "sub_refresh": self._sub_refresh,
             "pong": self._pong,
+            "close": self._close,
         }
 
     def handle(self, client: Client, command: Command) -> Pending:
@@ -104,6 +105,9 @@ class Commands:
 
     def _pong(self, client: Client, _id: int, _request: None) -> None:
         client.sink.reschedule()
+
+    def _close(self, client: Client, _id: int, _request: None) -> None:
+        client.sink.part()
 
     # ------------------------------------------------------------------ subscribe
     async def _subscribe(self, client: Client, command_id: int, request: SubscribeRequest) -> None:

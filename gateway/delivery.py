@@ -183,11 +183,12 @@ class Delivery:
         self, channel: Channel, query: HistoryFilter
     ) -> tuple[StreamPosition, list[Publication]]:
         """Read the history for a new subscriber, and make sure that the channel's own position is sound."""
+        had = StreamPosition(channel.offset, channel.epoch)
         history = await self._broker.history(channel.name, query, self._meta_ttl)
         if not channel.epoch:
             channel.epoch, channel.offset = history.top.epoch, history.top.offset
             channel.touched = self._clock()
-        elif channel.epoch != history.top.epoch and channel.missed is None:
+        elif _lost(had, history.top) and channel.missed is None:
             channel.missed = []
             await self.close_gap(channel)
             return await self.position(channel, query)  # the answer may be older than the channel by now
@@ -245,13 +246,23 @@ class Delivery:
     async def _check_one(self, channel: Channel) -> None:
         if channel.missed is not None:
             return
+        had = StreamPosition(channel.offset, channel.epoch)
         try:
             top = (await self._broker.history(channel.name, HistoryFilter(), self._meta_ttl)).top
         except UpstreamError:
             return  # the next round, or the broker's own `on_gap` after it came back, looks again
         channel.touched = self._clock()
-        behind = channel.epoch != top.epoch or channel.offset < top.offset
-        if behind and channel.missed is None and channel.epoch:
+        wrong = _lost(had, top) or channel.offset < top.offset
+        if wrong and channel.missed is None and channel.epoch:
             channel.missed = []
             self._metrics.broker_gaps += 1
             await self.close_gap(channel)
+
+
+def _lost(had: StreamPosition, top: StreamPosition) -> bool:
+    """Whether the stream that a channel followed is gone, or has lost its end, as after a failover.
+
+    The history holds a publication before anybody hears of it, so a top below what was heard before the
+    question can be nothing else.
+    """
+    return bool(had.epoch) and (had.epoch != top.epoch or top.offset < had.offset)

@@ -319,8 +319,9 @@ class Node:
         message = SubscribeUser(
             target,
             channel,
-            options.info,
-            options.data,
+            # Left out of the message by identity: an empty Raw of somebody else's would be written.
+            options.info or EMPTY_RAW,
+            options.data or EMPTY_RAW,
             options.expire_at,
             since.offset if since else -1,
             since.epoch if since else "",
@@ -342,7 +343,7 @@ class Node:
 
     async def refresh(self, target: Target, expired: bool, expire_at: int, info: Raw) -> None:
         """Move the expiry (unix seconds, 0: none), or end connections as expired."""
-        await self._cluster.tell(RefreshUser(target, expired, expire_at, info))
+        await self._cluster.tell(RefreshUser(target, expired, expire_at, info or EMPTY_RAW))
 
     async def broadcast_all(self, data: bytes, appid: str) -> None:
         """A message to every client, or to every client of one mini-program."""

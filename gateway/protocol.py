@@ -159,6 +159,8 @@ class Command(Struct, frozen=True):
 
 
 PONG: Final = Command(0, "pong", None)
+CLOSE: Final = Command(0, "close", None)
+"""The client's close frame, where commands before it still wait: its last words come first."""
 
 _decode_fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_id: Final = msgspec.json.Decoder(UInt32).decode

@@ -39,7 +39,7 @@ from gateway.handshake import HEAD_LIMIT, Handshakes, library_log
 from gateway.metrics import Metrics
 from gateway.node import Node
 from gateway.outbox import Outboxes
-from gateway.protocol import PING, decode, encode_disconnect
+from gateway.protocol import CLOSE, PING, decode, encode_disconnect
 
 CLOSE_TIMEOUT: Final = 3.0
 """Seconds that a client has to answer our close frame, or to take what it was sent before."""
@@ -92,6 +92,7 @@ class Connection(asyncio.Protocol):
         "_fragments",
         "_head",
         "_library",
+        "_parting",
         "_shared",
         "_splitter",
         "_transport",
@@ -108,6 +109,7 @@ class Connection(asyncio.Protocol):
         self._extensions: Sequence[Extension] = ()
         self._fragments: list[Frame] | None = None
         self._closing = False
+        self._parting: bytes | None = None
         self._congested = False
         self.outbox: list[bytes] = []
 
@@ -132,7 +134,7 @@ class Connection(asyncio.Protocol):
         for kind, content in items:
             if kind == LIBRARY:
                 self._take_frame(content)
-            elif not self._closing:
+            elif not self._closing and self._parting is None:
                 self._take_message(kind, content)
 
     def eof_received(self) -> bool:
@@ -216,8 +218,8 @@ class Connection(asyncio.Protocol):
 
     def _take_frame(self, frame: bytes) -> None:
         """A frame off the fast path: the library judges it."""
-        if self._closing:
-            if frame[0] & 0x0F == Opcode.CLOSE:
+        if self._closing or self._parting is not None:
+            if frame[0] & 0x0F == Opcode.CLOSE and self._closing:
                 self._end_transport()
             return
         library = self._library
@@ -244,8 +246,13 @@ class Connection(asyncio.Protocol):
             code = library.close_code or 1005
             self._shared.metrics.disconnect(code)
             log.debug("client closes", client=self._client.id if self._client else "", code=code)
-            self._begin_close(answer)
-            self._end_transport()
+            self._parting = answer
+            client = self._client
+            if client is not None and client.backlog is not None:
+                client.backlog.append(CLOSE)
+                self._shared.deadlines.set(self, self._shared.clock() + CLOSE_TIMEOUT)
+            else:
+                self.part()
         elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
             self._collect(frame)
         elif answer:  # the pong to a ping
@@ -325,6 +332,12 @@ class Connection(asyncio.Protocol):
         # and a reset takes with it what the client has not read yet.
         self.resume_reading()
 
+    def part(self) -> None:
+        """See `ClientSink`: answer the client's close frame."""
+        if not self._closing:
+            self._begin_close(self._parting or b"")
+            self._end_transport()
+
     def _begin_close(self, last: bytes) -> None:
         """Write what is queued, then `last`; from here on the client is gone for everybody else."""
         transport = self._transport
@@ -361,7 +374,7 @@ class Connection(asyncio.Protocol):
         client, transport = self._client, self._transport
         if transport is None:
             return
-        if self._closing or client is None:
+        if self._closing or self._parting is not None or client is None:
             transport.abort()
             return
         outcome = client.tick(now)
