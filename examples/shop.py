@@ -7,6 +7,7 @@ Run it from the root of the repository:
 
 from __future__ import annotations
 
+import logging
 from itertools import count
 from typing import Any
 
@@ -20,6 +21,7 @@ NO_SUCH_ITEM = Error(1001, "no such item")
 
 stock = {"tea": 3, "cake": 1}
 order_numbers = count(1)
+log = logging.getLogger("shop")
 
 
 @gateway.rpc("stock.list")
@@ -43,4 +45,4 @@ async def create_order(caller: Caller, data: Any) -> dict[str, Any]:
 @gateway.on_send
 def page_opened(caller: Caller, data: Any) -> None:
     """A message that wants no answer. A function without `async` runs in a thread, so it may block."""
-    print(f"{caller.user} opened {data}", flush=True)
+    log.info("%s opened %s", caller.user, data)

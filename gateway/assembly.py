@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import httpx
 from fastapi import APIRouter
 
+from gateway.assembly_wx import WxParts, build_wx
 from gateway.backend.base import Backend
 from gateway.brokers.base import Broker, PresenceStore
 from gateway.brokers.memory import MemoryBroker, MemoryPresenceStore
@@ -24,6 +25,7 @@ from gateway.connecting import Connecting
 from gateway.credentials import Authenticator
 from gateway.deadlines import Deadlines
 from gateway.dispatch import Dispatcher
+from gateway.files.service import Files
 from gateway.handshake import Handshakes
 from gateway.jwks import Jwks
 from gateway.metrics import Counts, Metrics
@@ -57,11 +59,14 @@ class Parts:
     tokens: TokenVerifier
     sandbox: APIRouter | None
     sandbox_url: str
+    wx: WxParts
+    files: Files
 
     def reload(self, settings: Settings) -> None:
         """Take over the secrets and mini-programs of another configuration."""
         self.tokens.load_keys(*_token_keys(settings))
         self.sign_in.load_apps(_apps(settings, self.upstream, self.metrics, self.sandbox_url))
+        self.wx.reload(settings)
 
 
 def build(settings: Settings, backend: Backend, call_soon: Callable[..., object], sandbox_url: str) -> Parts:
@@ -94,12 +99,14 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         max_sign_ins=settings.wechat.max_sign_ins,
         max_sign_ins_per_ip=settings.wechat.max_sign_ins_per_ip,
     )
+    wx = build_wx(settings, backend, node, sign_in, sessions, claims, metrics, upstream, sandbox_url)
     jwks = Jwks(settings.client.token_jwks_url, upstream) if settings.client.token_jwks_url else None
     tokens = _tokens(settings, jwks)
+    authenticator = Authenticator(settings.client, sign_in, tokens, metrics, time.time)
     connecting = Connecting(
         settings,
         node,
-        Authenticator(settings.client, sign_in, tokens, metrics, time.time),
+        authenticator,
         metrics,
         clock=clock,
     )
@@ -139,6 +146,8 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         tokens=tokens,
         sandbox=_sandbox(settings),
         sandbox_url=sandbox_url,
+        wx=wx,
+        files=Files(settings, node, authenticator, backend, metrics),
     )
 
 

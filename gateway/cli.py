@@ -18,6 +18,7 @@ from gateway import logs
 from gateway.backend.app import Gateway
 from gateway.backend.base import Backend, NoBackend
 from gateway.cli_config import ConfigOption, config_app, load_or_exit
+from gateway.cli_doctor import doctor
 from gateway.cli_nginx import nginx
 from gateway.config import ConfigError, Settings, dev_settings, find_config, load
 from gateway.errors import GatewayException
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 app.command()(nginx)
+app.command()(doctor)
 
 HandlersArgument = Annotated[
     str,
@@ -72,7 +74,9 @@ def dev(handlers: HandlersArgument = "", config: ConfigOption = None) -> None:
     except ConfigError as error:
         typer.echo(error, err=True)
         raise typer.Exit(2) from None
-    _serve(settings, _load(handlers), dev=True, started=_greet)
+    _serve(
+        settings, _load(handlers), dev=True, started=lambda server: _greet(server, settings.wechat.sandbox)
+    )
 
 
 @app.command()
@@ -81,9 +85,7 @@ def serve(
     config: ConfigOption = None,
     workers: Annotated[
         int,
-        typer.Option(
-            min=1, max=256, help="Processes for sockets; from 2 on one more for HTTP. Needs Redis."
-        ),
+        typer.Option(min=1, max=256, help="Processes for sockets; from 2 on one more for HTTP. Needs Redis."),
     ] = 1,
     only: Annotated[
         str, typer.Option(help="Run just one side: `websocket` or `http`.", show_default=False)
@@ -162,11 +164,12 @@ def _exit_with(serve_until_done: Callable[[], int]) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _greet(server: Server) -> None:
+def _greet(server: Server, sandbox: bool) -> None:
+    wechat = "a sandbox for WeChat" if sandbox else "WeChat itself"
     http, internal = server.ports["http"], server.ports["internal"]
     publish = '\'{"channel":"news","data":{"text":"hello"}}\''
     typer.echo(
-        f"\n  wx-gateway {__version__} runs, with a sandbox for WeChat.\n\n"
+        f"\n  wx-gateway {__version__} runs, with {wechat}.\n\n"
         f"  Open   http://127.0.0.1:{http}/\n"
         f"  Try    curl -H 'X-API-Key: dev' -d {publish} http://127.0.0.1:{internal}/api/publish\n"
         "  End    Ctrl-C\n"

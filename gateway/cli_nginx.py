@@ -36,7 +36,8 @@ def nginx(
     node: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="HOST[:PORT[,HTTP]]", help="A gateway node; may be repeated. Without: the one of [listen]."
+            metavar="HOST[:PORT[,HTTP]]",
+            help="A gateway node; may be repeated. Without: the one of [listen].",
         ),
     ] = None,
     tls: Annotated[
@@ -55,9 +56,7 @@ def nginx(
     ] = None,
     connections: Annotated[int, typer.Option(help="Sockets that this machine is to hold.")] = 100_000,
     per_ip: Annotated[int, typer.Option(help="Sockets of one address: carriers share theirs.")] = 2_000,
-    www: Annotated[
-        str, typer.Option(help="Directory with acme/ and verify/ in it.")
-    ] = "/var/www/wx-gateway",
+    www: Annotated[str, typer.Option(help="Directory with acme/ and verify/ in it.")] = "/var/www/wx-gateway",
     logs: Annotated[str, typer.Option(help="Directory of the logs.")] = "/var/log/nginx",
     part: Annotated[
         Part, typer.Option(help="`main` is nginx.conf, `sysctl` and `limits` are the system's limits.")
@@ -66,7 +65,7 @@ def nginx(
 ) -> None:
     """Print an nginx site for this gateway: TLS, sockets, uploads, limits, JSON errors.
 
-    Its numbers come from gateway.toml. Write it again after you changed one, then: nginx -t && nginx -s reload
+    Its numbers come from gateway.toml. Write it again after a change there, then: nginx -t && nginx -s reload
     """
     from gateway.nginx.render import PARTS
     from gateway.nginx.site import Site, SiteError, parse_node

@@ -112,8 +112,9 @@ class Subscription:
     """One client in one channel.
 
     Attributes:
-        buffer: publications that came while the subscribe was under way; None once it is live.
-        floor: offsets up to here were part of the subscribe reply.
+        buffer: publications that came while the subscribe was under way, each with its offset and epoch;
+            None once it is live.
+        epoch, floor: the position in the subscribe reply; offsets up to here were part of it.
         expires_at: monotonic seconds, 0 is never; `client_refresh`: the client renews it with a token.
         presence: listed in the channel's presence. announced: its join was published, so is its leave.
         wants_joins: hears of joins and leaves.
@@ -126,6 +127,7 @@ class Subscription:
         "channel",
         "client",
         "client_refresh",
+        "epoch",
         "expires_at",
         "floor",
         "positioned",
@@ -138,7 +140,8 @@ class Subscription:
         self.client = client
         self.channel = channel
         self.server_side = server_side
-        self.buffer: list[tuple[int, bytes]] | None = []
+        self.buffer: list[tuple[int, str, bytes]] | None = []
+        self.epoch = ""
         self.floor = 0
         self.expires_at = 0.0
         self.client_refresh = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -50,6 +49,7 @@ from gateway.protocol import (
     UnsubscribeRequest,
     encode_reply,
     encode_rpc,
+    ttl_until,
 )
 from gateway.tokens import SubscriptionClaims, TokenVerifier
 
@@ -170,7 +170,7 @@ class Commands:
         return None
 
     def _ttl(self, expire_at: float) -> int:
-        return max(1, math.ceil(expire_at - self._wall())) if expire_at else 0
+        return ttl_until(expire_at, self._wall())
 
     def _unsubscribe(self, client: Client, command_id: int, request: UnsubscribeRequest) -> None:
         if not request.channel:

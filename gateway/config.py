@@ -67,6 +67,7 @@ DEV_DEFAULTS: dict[str, Any] = {
     "wechat": {"sandbox": True, "apps": [{"appid": "wxsandbox00000000", "secret": "sandbox-secret"}]},
     "channels": {**_DEV_CHANNEL_OPTIONS, "namespaces": {"chat": _DEV_CHANNEL_OPTIONS}},
     "websocket": {"allowed_origins": ["*"]},
+    "http": {"allowed_origins": ["*"]},
     "api": {"keys": ["dev"]},
     "log": {"format": "console"},
 }

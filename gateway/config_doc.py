@@ -108,7 +108,7 @@ def summary(settings: Settings) -> str:
     rows = [
         ("websocket", f"{settings.listen.websocket}, for phones: /connection/websocket"),
         ("http", f"{settings.listen.http}, public: sign-in, files, callbacks"),
-        ("internal", f"{settings.listen.internal}, private: server API, metrics, dashboard"),
+        ("internal", f"{settings.listen.internal}, private: server API, metrics, health"),
         ("broker", redact_url(settings.redis.url) or "memory, one process; redis.url is empty"),
         ("sign-in", "; ".join(_sign_ins(settings)) or "nobody: no app, no token, no anonymous clients"),
         ("channels", _channels(settings)),

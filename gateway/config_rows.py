@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.config_types import (
     Address,
+    AESKey,
     Count,
     Duration,
     EncryptionKey,
@@ -35,8 +36,10 @@ from gateway.config_types import (
     Regex,
     Secret,
     Secrets,
+    Size,
     Text,
     Texts,
+    Widths,
     choice,
     decode_key,
     tables,
@@ -60,7 +63,7 @@ class Listen(Rows):
     http: Address = "127.0.0.1:8001"
     """The public HTTP side: sign-in, files, WeChat's callbacks."""
     internal: Address = "127.0.0.1:9000"
-    """Server API, metrics, health and dashboard. Never reachable from the internet."""
+    """Server API, metrics and health. Never reachable from the internet."""
     backlog: Positive = 4096
     """Connections the kernel holds while a node is busy accepting. Raise it together with the system's
     `net.core.somaxconn` when many phones come back at once."""
@@ -89,6 +92,13 @@ class WeChatApp(Rows):
     api_base: HttpUrl = "https://api.weixin.qq.com"
     """Where WeChat's API is. Change it for a proxy, or for a nearer entry such as
     `https://api2.weixin.qq.com`."""
+    callback_token: Secret = SecretStr("")
+    """The Token that you chose for the message push in the console, whose URL is
+    `https://<your domain>/wx/callback`, or `/wx/callback/<appid>` with several apps. Empty: refused."""
+    encoding_aes_key: AESKey = SecretStr("")
+    """The EncodingAESKey beside it, 43 characters. Needed for the safe and the compatible mode."""
+    callback_channel: Text = ""
+    """Publish each pushed message to this channel too. Mind who may subscribe to it."""
 
 
 class WeChat(Rows):
@@ -109,6 +119,17 @@ class WeChat(Rows):
     if many of your users share an office or a school."""
 
 
+class Http(Rows):
+    """The public HTTP side, for pages of other origins and for people who read its documentation."""
+
+    allowed_origins: Origins = ()
+    """Pages that may call it from a browser, such as `https://h5.example.com`: the H5 build of your
+    mini-program. Empty: none but pages of the same host. `["*"]`: any. Phones send no origin and always
+    pass."""
+    docs: Flag = True
+    """Serve `/docs` and `/openapi.json`: what can be called, and how."""
+
+
 class Session(Rows):
     """What a signed-in phone keeps: a token instead of a new `wx.login` at every connect."""
 
@@ -116,7 +137,7 @@ class Session(Rows):
     """How long a token lives after it was last used. Shorter signs idle users out sooner."""
     encryption_key: EncryptionKey = SecretStr("")
     """32 bytes as base64 or hex (`openssl rand -base64 32`) that encrypt WeChat's session keys at rest.
-    Empty: a random key per process, allowed only without Redis. Changing it signs everybody out."""
+    Empty: a random key per process, allowed only without Redis. After a change each user signs in once more before open data can be read."""
 
     def key(self) -> bytes | None:
         """The 32 bytes of `encryption_key`, or None where each process makes its own."""
@@ -285,6 +306,87 @@ class Api(Rows):
     """`body`: errors come as 200 with an `error` object. `transport`: as HTTP statuses."""
 
 
+class Files(Rows):
+    """Files that phones send and fetch: `POST /files`, `/files/resumable`, `GET /files/{id}`."""
+
+    directory: Name = "./files"
+    """Where files are kept, and where running uploads are staged. Also with S3, and on one filesystem: a
+    finished file is moved into place, never copied."""
+    public_url: HttpUrl = ""
+    """Start of the links that clients get, such as `https://api.example.com`. Empty: links begin with
+    `/files/`, and the client puts the host before them."""
+    max_upload_size: PositiveSize = 10 * MB
+    """Largest file of one `POST /files`; `wx.uploadFile` itself stops at 10MB. The `client_max_body_size` of
+    nginx must be larger by 1MB, or its own answer, which is no JSON, comes first."""
+    max_resumable_size: PositiveSize = 200 * MB
+    """Largest file sent in pieces. `wx.downloadFile` fetches no more than 200MB."""
+    resumable_ttl: PositiveDuration = 1 * DAY
+    """How long an upload in pieces may take from its first piece to its last."""
+    allowed_types: Texts = (
+        "image/jpeg",
+        "image/png",
+        "image/gif",
+        "image/webp",
+        "image/bmp",
+        "image/heic",
+        "image/avif",
+        "video/*",
+        "audio/*",
+        "application/pdf",
+        "application/zip",
+        "application/vnd.openxmlformats-officedocument.*",
+        "text/plain",
+    )
+    """Types that are accepted, as found in the content itself: names and what a client claims do not count.
+    `*` stands for anything. HTML, SVG and scripts are only ever sent back as attachments."""
+    ttl: Duration = 0.0
+    """How long a file is kept if the client does not say; 0 keeps it until it is deleted. A client may ask
+    for less, never for more."""
+    visibility: Annotated[
+        Literal["owner", "signed_in", "channel", "link"], *choice("owner", "signed_in", "channel", "link")
+    ] = "owner"
+    """Who may read a file if the client does not say: its owner, every signed-in user, who may subscribe to
+    the channel it was sent to, or only who has a signed link."""
+    quota_bytes_per_day: Size = 1024 * MB
+    """What one user may send in a day (UTC), 0 = unlimited. Counted by each HTTP process, from its start."""
+    quota_files_per_day: Count = 1000
+    """How many files that may be, 0 = unlimited."""
+    max_uploads_per_user: Positive = 10
+    """Uploads of one user at a time. A phone has at most 10 requests in flight."""
+    strip_exif: Flag = True
+    """Take place, device and comments out of JPEGs; how the picture is turned, and its colours, stay."""
+    thumbnail_widths: Widths = (200, 400, 800)
+    """Widths in pixels that `GET /files/{id}?w=` makes smaller pictures of. A closed list, because each is
+    kept beside the file."""
+    link_secret: Secret = SecretStr("")
+    """Signs links. Empty: derived from `session.encryption_key`, and where that is empty too, random per
+    process: links end with it. Changing it ends all links."""
+    link_ttl: PositiveDuration = 3600 * SECOND
+    """How long a signed link lives if the client does not say; it may ask for up to 30d."""
+    accel_location: Text = ""
+    """The nginx location, marked `internal`, whose `alias` is the folder `files` in `directory`: nginx then
+    sends the bytes itself, by X-Accel-Redirect. Empty: the gateway does."""
+    sweep_interval: PositiveDuration = 600 * SECOND
+    """How often expired files, and what a crash left of an upload, are removed."""
+    s3_url: HttpUrl = ""
+    """Keep files in an S3-compatible store instead: its address with the bucket as path, such as
+    `https://cos.ap-guangzhou.myqcloud.com/name-1250000000` (Tencent COS) or `http://10.0.0.5:9000/files`
+    (MinIO). Needs `pip install "wx-gateway[s3]"`."""
+    s3_region: Text = "us-east-1"
+    """Its region, `ap-guangzhou` for example. MinIO takes the default."""
+    s3_access_key: Secret = SecretStr("")
+    """Empty: the credentials that boto3 finds by itself (environment, instance role)."""
+    s3_secret_key: Secret = SecretStr("")
+    """The secret of that key."""
+    s3_prefix: Text = ""
+    """Put before every key, `uploads/` for example, to share the bucket."""
+    s3_addressing: Annotated[Literal["virtual", "path"], *choice("virtual", "path")] = "path"
+    """`virtual`: the bucket is part of the host name, as Tencent COS wants it. `path`: as MinIO does."""
+    s3_redirect: Flag = True
+    """Answer downloads with a redirect to a signed address of the store, which must be among the download
+    domains of your mini-program. Off: the bytes pass through the gateway."""
+
+
 class Log(Rows):
     """What is logged, to standard error. Tokens, codes and secrets never are."""
 
@@ -312,11 +414,13 @@ class Settings(Rows):
     listen: Listen = Listen()
     redis: Redis = Redis()
     wechat: WeChat = WeChat()
+    http: Http = Http()
     session: Session = Session()
     client: Client = Client()
     websocket: WebSocket = WebSocket()
     channels: Channels = Channels()
     api: Api = Api()
+    files: Files = Files()
     log: Log = Log()
     shutdown: Shutdown = Shutdown()
 

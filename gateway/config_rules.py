@@ -176,6 +176,31 @@ def apps_differ(settings: Settings) -> Iterator[Problem]:
 
 
 @rule
+def callbacks_have_a_token(settings: Settings) -> Iterator[Problem]:
+    """`encoding_aes_key` and `callback_channel` of an app need its `callback_token`."""
+    for index, app in enumerate(settings.wechat.apps):
+        token = ("wechat", "apps", index, "callback_token")
+        if not app.callback_token.get_secret_value():
+            for name in ("encoding_aes_key", "callback_channel"):
+                if getattr(app, name) != type(app).model_fields[name].default:
+                    path = ("wechat", "apps", index, name)
+                    yield Problem(path, "set callback_token too: it tells WeChat from others", also=(token,))
+
+
+@rule
+def callback_channels_exist(settings: Settings) -> Iterator[Problem]:
+    """The namespace in `callback_channel` of an app is one of `channels.namespaces`."""
+    for index, app in enumerate(settings.wechat.apps):
+        namespace, colon, _ = app.callback_channel.removeprefix("$").partition(":")
+        if colon and namespace not in settings.channels.namespaces:
+            yield Problem(
+                ("wechat", "apps", index, "callback_channel"),
+                "there is no such namespace: add its table under [channels.namespaces]",
+                also=(("channels", "namespaces", namespace),),
+            )
+
+
+@rule
 def public_key_is_readable(settings: Settings) -> Iterator[Problem]:
     """`client.token_public_key` is a public key in PEM, or a readable file with one."""
     try:
@@ -279,6 +304,36 @@ def namespaces_have_names(settings: Settings) -> Iterator[Problem]:
                 ("channels", "namespaces", name),
                 "not a name for a namespace: use two or more of a-z, A-Z, 0-9, - and _",
             )
+
+
+@rule
+def accel_is_local(settings: Settings) -> Iterator[Problem]:
+    """`files.accel_location` starts and ends with "/", and is for local files: not with `files.s3_url`."""
+    location = settings.files.accel_location
+    if location and not re.fullmatch("/[-A-Za-z0-9_./]*", location):
+        yield Problem(("files", "accel_location"), 'write a location such as "/protected/"')
+    elif location and not location.endswith("/"):
+        yield Problem(("files", "accel_location"), "end it with a slash, as the location in nginx ends")
+    if location and settings.files.s3_url:
+        yield Problem(
+            ("files", "accel_location"),
+            "files are in S3: leave this empty, downloads are redirected there",
+            also=(("files", "s3_url"),),
+        )
+
+
+@rule
+def bucket_is_named(settings: Settings) -> Iterator[Problem]:
+    """`files.s3_url` has exactly one path segment, the bucket; its two keys are both set or both empty."""
+    files = settings.files
+    if files.s3_url and not re.fullmatch(r"https?://[^/?#]+/[^/?#]+/?", files.s3_url):
+        yield Problem(("files", "s3_url"), "end it with the bucket: https://host/bucket")
+    if bool(files.s3_access_key.get_secret_value()) != bool(files.s3_secret_key.get_secret_value()):
+        yield Problem(
+            ("files", "s3_secret_key"),
+            "set s3_access_key and s3_secret_key, or neither",
+            also=(("files", "s3_access_key"),),
+        )
 
 
 @rule

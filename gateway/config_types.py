@@ -154,6 +154,13 @@ def _encryption_key(value: object) -> SecretStr:
     return secret
 
 
+def _aes_key(value: object) -> SecretStr:
+    secret = _secret(value)
+    if secret.get_secret_value() and not re.fullmatch("[A-Za-z0-9]{43}", secret.get_secret_value()):
+        raise ValueError("must be the 43 letters and digits of the console's EncodingAESKey")
+    return secret
+
+
 def decode_key(text: str) -> bytes:
     """The 32 bytes of a key written as 64 hex digits or as base64 (plain or url-safe, padded or not)."""
     if re.fullmatch("[0-9a-fA-F]{64}", text):
@@ -205,6 +212,13 @@ def _network(item: object) -> str:
     return _text(item)
 
 
+def _width(item: object) -> int:
+    width = int(item) if isinstance(item, str) and re.fullmatch("[0-9]{1,4}", item) else item
+    if not isinstance(width, int) or isinstance(width, bool) or not 16 <= width <= 4096:
+        raise ValueError("write widths of 16 to 4096 pixels")
+    return width
+
+
 def _regex(value: object) -> str:
     try:
         re.compile(_text(value))
@@ -246,6 +260,7 @@ Regex = Annotated[str, Kind("regular expression"), BeforeValidator(_regex)]
 Address = Annotated[str, Kind("host:port"), BeforeValidator(_address)]
 Secret = Annotated[SecretStr, Kind("secret", secret=True), BeforeValidator(_secret)]
 EncryptionKey = Annotated[SecretStr, Kind("secret", secret=True), BeforeValidator(_encryption_key)]
+AESKey = Annotated[SecretStr, Kind("secret", secret=True), BeforeValidator(_aes_key)]
 # Not in repr: a URL may hold a password. To print one, `redact_url`.
 HttpUrl = Annotated[str, Kind("URL", url=True), BeforeValidator(_url("https", "http")), Field(repr=False)]
 RedisUrl = Annotated[str, Kind("URL", url=True), BeforeValidator(_url(*REDIS_SCHEMES)), Field(repr=False)]
@@ -265,6 +280,11 @@ Texts = Annotated[
     tuple[str, ...],
     Kind("list of texts", items=True, environment=_list_text),
     BeforeValidator(_listed(_text, '["first", "second"]')),
+]
+Widths = Annotated[
+    tuple[int, ...],
+    Kind("list of numbers", items=True, environment=_list_text),
+    BeforeValidator(_listed(_width, "[200, 400]")),
 ]
 Origins = Annotated[
     tuple[str, ...],

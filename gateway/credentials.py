@@ -26,14 +26,10 @@ from gateway.errors import (
     UpstreamError,
 )
 from gateway.metrics import Metrics
-from gateway.protocol import EMPTY_RAW, ConnectRequest, raw
+from gateway.protocol import EMPTY_RAW, ConnectRequest, raw, ttl_until
 from gateway.sessions import Session, is_session_token
-from gateway.signin import SignIn
+from gateway.signin import SignedIn, SignIn
 from gateway.tokens import SubscriptionOptions, TokenVerifier
-
-MAX_TTL: Final = 365 * 86400
-"""Seconds; what a client is told at most, because SDKs keep it in a timer."""
-
 
 SIGN_IN_OUTCOMES: Final = {
     ERROR_TOKEN_EXPIRED.code: "invalid_code",
@@ -78,6 +74,23 @@ class Credentials(Struct, frozen=True):
     subs: dict[str, SubscriptionOptions] = {}
 
 
+async def measured_sign_in(
+    sign_in: SignIn, metrics: Metrics, code: str, appid: str | None, ip: str
+) -> SignedIn:
+    """`SignIn.by_code`, and what became of it for the metrics; for the socket and for HTTP."""
+    began, outcome = perf_counter(), "cancelled"
+    try:
+        signed_in = await sign_in.by_code(code, appid, ip)
+        outcome = "ok"
+    except (ClientError, UpstreamError) as error:
+        told = error.error if isinstance(error, UpstreamError) else error.outcome
+        outcome = SIGN_IN_OUTCOMES.get(told.code, "other")
+        raise
+    finally:
+        metrics.sign_in(outcome, perf_counter() - began)
+    return signed_in
+
+
 class Authenticator:
     """Turns a connect, or the token of a refresh, into credentials.
 
@@ -111,16 +124,7 @@ class Authenticator:
         return Credentials("anonymous", user="")
 
     async def _by_code(self, code: str, appid: str | None, ip: str) -> Credentials:
-        began, outcome = perf_counter(), "cancelled"
-        try:
-            signed_in = await self._sign_in.by_code(code, appid, ip)
-            outcome = "ok"
-        except (ClientError, UpstreamError) as error:
-            told = error.error if isinstance(error, UpstreamError) else error.outcome
-            outcome = SIGN_IN_OUTCOMES.get(told.code, "other")
-            raise
-        finally:
-            self._metrics.sign_in(outcome, perf_counter() - began)
+        signed_in = await measured_sign_in(self._sign_in, self._metrics, code, appid, ip)
         return _of_session("code", signed_in.session, signed_in.token)
 
     async def token(self, token: str) -> Credentials:
@@ -152,7 +156,7 @@ class Authenticator:
 
     def ttl(self, expire_at: float) -> int:
         """Seconds until `expire_at` as a client is told; 0 where it never expires."""
-        return min(MAX_TTL, max(1, int(expire_at - self._wall()))) if expire_at else 0
+        return ttl_until(expire_at, self._wall())
 
 
 def _sign_in_data(data: Raw) -> _SignInData:

@@ -75,9 +75,11 @@ class Delivery:
     def on_publication(self, name: str, publication: Publication, epoch: str) -> None:
         """See `BrokerEvents`."""
         channel = self._hub.channels.get(name)
-        if channel is None:
-            return
-        self._metrics.publications_received += 1
+        if channel is not None:
+            self._metrics.publications_received += 1
+            self._take(channel, publication, epoch)
+
+    def _take(self, channel: Channel, publication: Publication, epoch: str) -> None:
         if not publication.offset:
             self._hand_on(channel, publication)
         elif self._follows(channel, publication, epoch):
@@ -99,7 +101,7 @@ class Delivery:
         affected = list(channels.values()) if name is None else [channels[name]] if name in channels else []
         positioned = [channel for channel in affected if channel.positioned]
         if positioned:
-            self._spawn(self._check(positioned))
+            self._spawn(self._check_all(positioned))
 
     def _follows(self, channel: Channel, publication: Publication, epoch: str) -> bool:
         """Whether it is the next one; if not, it is an old one, or it waits until the gap is closed."""
@@ -145,7 +147,7 @@ class Delivery:
             if len(subscription.buffer) >= MISSED_LIMIT:
                 subscription.client.sink.disconnect(DISCONNECT_INSUFFICIENT_STATE)
                 return
-            subscription.buffer.append((offset, frame))
+            subscription.buffer.append((offset, channel.epoch, frame))
             return
         if not offset or offset > subscription.floor:
             self._outboxes.post(subscription.client.sink, frame)
@@ -158,13 +160,13 @@ class Delivery:
         if subscription.client.subscriptions.get(subscription.channel) is not subscription:
             return  # it ended before its reply was out
         channel, at = self._hub.channels[subscription.channel], subscription.floor
-        for offset, frame in buffered or ():
-            if offset == at + 1:
+        for offset, epoch, frame in buffered or ():
+            if offset and subscription.positioned:
+                if offset != at + 1 or epoch != subscription.epoch:
+                    continue  # it is part of the reply, behind a gap, or of a stream that is no more
                 at = offset
-            elif offset and subscription.positioned:
-                continue  # it is part of the reply, or behind a gap
             self._outboxes.post(subscription.client.sink, frame)
-        if subscription.positioned and at < channel.offset:
+        if subscription.positioned and (at < channel.offset or subscription.epoch != channel.epoch):
             self._insufficient(subscription)
         elif not subscription.positioned or channel.offset >= subscription.floor:
             channel.go_live(subscription)
@@ -213,7 +215,7 @@ class Delivery:
         missed, channel.missed = channel.missed or [], None
         for number, (publication, epoch) in enumerate(missed):
             if epoch == channel.epoch or number >= older:  # else it is of a stream that is no more
-                self.on_publication(channel.name, publication, epoch)
+                self._take(channel, publication, epoch)
 
     def _catch_up(
         self, channel: Channel, position: StreamPosition, top: StreamPosition, items: list[Publication]
@@ -239,24 +241,38 @@ class Delivery:
         for start in range(0, len(quiet), POSITION_CHECKS):
             await self._check(quiet[start : start + POSITION_CHECKS])
 
-    async def _check(self, channels: list[Channel]) -> None:
-        for start in range(0, len(channels), POSITION_CHECKS):
-            await asyncio.gather(*map(self._check_one, channels[start : start + POSITION_CHECKS]))
+    async def _check_all(self, channels: list[Channel]) -> None:
+        """Until each was compared: after a gap the broker may hear again before it can be asked again."""
+        unknown = await self._check(channels)
+        while unknown := [channel for channel in unknown if channel.positioned]:
+            await asyncio.sleep(RETRY_AFTER)
+            unknown = await self._check(unknown)
 
-    async def _check_one(self, channel: Channel) -> None:
+    async def _check(self, channels: list[Channel]) -> list[Channel]:
+        """Those for which the broker did not answer."""
+        unknown: list[Channel] = []
+        for start in range(0, len(channels), POSITION_CHECKS):
+            some = channels[start : start + POSITION_CHECKS]
+            answered = await asyncio.gather(*map(self._check_one, some))
+            unknown += [channel for channel, known in zip(some, answered, strict=True) if not known]
+        return unknown
+
+    async def _check_one(self, channel: Channel) -> bool:
+        """False where the broker could not answer."""
         if channel.missed is not None:
-            return
+            return True
         had = StreamPosition(channel.offset, channel.epoch)
         try:
             top = (await self._broker.history(channel.name, HistoryFilter(), self._meta_ttl)).top
         except UpstreamError:
-            return  # the next round, or the broker's own `on_gap` after it came back, looks again
+            return False
         channel.touched = self._clock()
         wrong = _lost(had, top) or channel.offset < top.offset
         if wrong and channel.missed is None and channel.epoch:
             channel.missed = []
             self._metrics.broker_gaps += 1
             await self.close_gap(channel)
+        return True
 
 
 def _lost(had: StreamPosition, top: StreamPosition) -> bool:

@@ -157,6 +157,8 @@ class Dispatcher:
         self._metrics.error(error.code)
         if client.state is State.CONNECTING:
             client.refused()
+            if client.backlog:  # sent in good faith before the answer: the refusal answers them, too
+                client.backlog.clear()
         if command.id:
             message = f"{error.message}: {detail}" if detail else ""
             client.sink.send(encode_error(command.id, error, message))

@@ -86,6 +86,17 @@ ERROR_MESSAGE_TOO_LARGE = Error(404, "message too large")
 ERROR_SESSION_KEY_STALE = Error(405, "session_key_stale: sign in again with a new wx.login code")
 ERROR_PHONE_CODE = Error(406, "this phone code was used before or has expired: ask the user again")
 
+# Ours, of files.
+ERROR_FILE_TOO_LARGE = Error(420, "file too large")
+ERROR_FILE_TYPE = Error(421, "this type of file is not accepted")
+ERROR_FILE_NOT_FOUND = Error(422, "no such file")
+ERROR_FILE_QUOTA = Error(423, "upload quota used up")
+ERROR_FILE_REFUSED = Error(424, "file refused")
+ERROR_UPLOAD_OFFSET = Error(425, "the upload goes on at another offset")
+ERROR_UPLOAD_CHECKSUM = Error(426, "checksum mismatch", temporary=True)
+ERROR_UPLOAD_BUSY = Error(427, "this upload is being written to", temporary=True)
+ERROR_FILE_RANGE = Error(428, "range not satisfiable")
+
 ERRORS: dict[int, Error] = {
     value.code: value for name, value in list(globals().items()) if name.startswith("ERROR_")
 }

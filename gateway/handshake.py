@@ -84,12 +84,16 @@ class Handshakes:
             return Opened(body or _plain(HTTPStatus.BAD_REQUEST, "Not an HTTP request."), "bad_request")
         request = events[0]
         label, response = self._judge(protocol, request, refusal)
-        protocol.send_response(response)
         forwarded = ", ".join(request.headers.get_all("X-Forwarded-For"))
+        ip = self._peers.client_ip(peer, forwarded)
+        if label == "not_websocket":
+            # Tells nobody more than their own address; `gateway doctor` sees by it whether the proxy passes it.
+            response.headers["X-Client-IP"] = ip
+        protocol.send_response(response)
         return Opened(
             b"".join(protocol.data_to_send()),
             label,
-            ip=self._peers.client_ip(peer, forwarded),
+            ip=ip,
             protobuf=protocol.subprotocol == PROTOBUF_PROTOCOL or _asks_for_protobuf(request.path),
             extensions=protocol.extensions,
         )

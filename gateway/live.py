@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
 from gateway.channels import Channels
-from gateway.client import Client, Subscription
+from gateway.client import Client, State, Subscription
 from gateway.cluster import (
     DisconnectUser,
     Message,
@@ -36,6 +36,7 @@ from gateway.protocol import (
     encode_refresh,
     encode_subscribe,
     encode_unsubscribe,
+    ttl_until,
 )
 
 MESSAGE_ALL_SLICE: Final = 2_000
@@ -94,21 +95,25 @@ class LiveConnections:
         if isinstance(message, MessageAll):
             self._spawn(self._message_all(message))
         elif isinstance(message, SubscribeUser):
-            for client in self._targets(message.target):
+            for client in self._signed_in(message.target):
                 self._spawn(self._subscribe(client, message))
-        elif isinstance(message, (UnsubscribeUser, DisconnectUser, RefreshUser)):
-            for client in self._targets(message.target):
-                self._act_on(client, message)
-
-    def _act_on(self, client: Client, message: UnsubscribeUser | DisconnectUser | RefreshUser) -> None:
-        match message:
-            case UnsubscribeUser(_, channel, code, reason):
-                self._unsubscribe(client, channel, Unsubscribe(code, reason))
-            case DisconnectUser(_, code, reason, whitelist):
-                if client.id not in whitelist:
-                    client.sink.disconnect(Disconnect(code, reason))
-            case RefreshUser():
+        elif isinstance(message, DisconnectUser):
+            self._disconnect(message)
+        elif isinstance(message, UnsubscribeUser):
+            for client in self._signed_in(message.target):
+                self._unsubscribe(client, message.channel, Unsubscribe(message.code, message.reason))
+        elif isinstance(message, RefreshUser):
+            for client in self._signed_in(message.target):
                 self._refresh(client, message)
+
+    def _signed_in(self, target: Target) -> list[Client]:
+        """Not those whose connect is under way: nothing may come before their reply."""
+        return [client for client in self._targets(target) if client.state is State.CONNECTED]
+
+    def _disconnect(self, message: DisconnectUser) -> None:
+        for client in self._targets(message.target):
+            if client.id not in message.whitelist:
+                client.sink.disconnect(Disconnect(message.code, message.reason))
 
     async def _subscribe(self, client: Client, message: SubscribeUser) -> None:
         if message.channel in client.subscriptions or not client.is_open:
@@ -157,7 +162,7 @@ class LiveConnections:
         client.expires_at = self.deadline(message.expire_at)
         if bytes(message.info):
             client.conn_info = message.info
-        ttl = max(0, message.expire_at - int(self._wall())) if message.expire_at else 0
+        ttl = ttl_until(message.expire_at, self._wall())
         client.sink.send(encode_refresh(bool(ttl), ttl))
 
     async def _message_all(self, message: MessageAll) -> None:
@@ -165,7 +170,7 @@ class LiveConnections:
         clients = list(self._hub.clients.values())
         for start in range(0, len(clients), MESSAGE_ALL_SLICE):
             for client in clients[start : start + MESSAGE_ALL_SLICE]:
-                if client.is_open and message.appid in ("", client.appid):
+                if client.state is State.CONNECTED and message.appid in ("", client.appid):
                     self._outboxes.post(client.sink, frame)
             await asyncio.sleep(0)
 

@@ -23,7 +23,13 @@ from gateway.channels import has_history
 from gateway.client import Client, Subscription
 from gateway.config import ChannelOptions
 from gateway.delivery import Delivery
-from gateway.errors import DISCONNECT_NORMAL, ERROR_UNRECOVERABLE_POSITION, ClientError, UpstreamError
+from gateway.errors import (
+    DISCONNECT_NORMAL,
+    ERROR_ALREADY_SUBSCRIBED,
+    ERROR_UNRECOVERABLE_POSITION,
+    ClientError,
+    UpstreamError,
+)
 from gateway.hub import Channel, Hub
 from gateway.metrics import Metrics
 from gateway.protocol import EMPTY_RAW, Publication, StreamPosition, SubscribeResult
@@ -101,13 +107,17 @@ class Membership:
             UpstreamError: the broker could not; nothing of the subscription is left behind.
         """
         await self._wait_for_leave(client, order.channel)
+        if order.channel in client.subscriptions:  # two subscribes at once
+            raise ClientError(ERROR_ALREADY_SUBSCRIBED)
         subscription, _ = self._hub.join(client, order.channel, server_side=order.server_side)
         subscription.chan_info = order.chan_info
         subscription.expires_at = order.expires_at
         subscription.client_refresh = order.client_refresh
         try:
             await self._open(self._hub.channels[order.channel])
+            self._still_there(subscription)
             await self._appear(subscription, order)
+            self._still_there(subscription)
             result = await self._position(subscription, order)
             self._still_there(subscription)
         except BaseException:
@@ -138,7 +148,7 @@ class Membership:
         if channel.subscribed:
             return
         async with self._lock(channel.name):
-            if not channel.subscribed:
+            if not channel.subscribed and len(channel):  # else all who waited have left, and it was dropped
                 await self._broker.subscribe(channel.name)
                 channel.subscribed = True
 
@@ -179,7 +189,7 @@ class Membership:
             raise ClientError(ERROR_UNRECOVERABLE_POSITION)
         self._still_there(subscription)
         subscription.positioned = True
-        subscription.floor = top.offset
+        subscription.epoch, subscription.floor = top.epoch, top.offset
         channel.positioned += 1
         recovered = recovery is not None and recovery.recovered
         # A recovered client advances by applying the publications, so it is answered with where it stood.
@@ -249,8 +259,7 @@ class Membership:
 
     async def _wait_for_leave(self, client: Client, name: str) -> None:
         """A subscription that has just ended must not take the new one's presence with it."""
-        event = self._leaving.get((client.id, name))
-        if event is not None:
+        while event := self._leaving.get((client.id, name)):
             await event.wait()
 
     # ------------------------------------------------------------------ from time to time
@@ -286,7 +295,10 @@ class Membership:
         ]
         for start in range(0, len(entries), CLOSE_AT_ONCE):
             batch = entries[start : start + CLOSE_AT_ONCE]
-            await asyncio.gather(*map(self._refresh_entry, batch))
+            answers = await asyncio.gather(*map(self._refresh_entry, batch), return_exceptions=True)
+            failed = [answer for answer in answers if isinstance(answer, Exception)]
+            if failed:  # the others' turn comes all the same; the next round tries these again
+                log.warning("presence was not refreshed", entries=len(failed), problem=str(failed[0]))
 
     async def _refresh_entry(self, subscription: Subscription) -> None:
         if subscription.client.subscriptions.get(subscription.channel) is subscription:

@@ -61,6 +61,8 @@ HANDSHAKES: Final = (
     OTHER,
 )
 SIGN_INS: Final = ("ok", "invalid_code", "blocked", "busy", "setup", "limited", "timeout", "cancelled", OTHER)
+CALLBACKS: Final = ("accepted", "duplicate", "refused", "busy", OTHER)
+"""`refused`: not from WeChat; `busy`: too many are being handled, WeChat comes again."""
 UPSTREAMS: Final = ("wechat", "redis", "backend", "storage", "jwks", OTHER)
 UPSTREAM_OUTCOMES: Final = (
     "ok", "refused", "bad_code", "quota", "busy", "blocked", "setup", "unknown", "timeout", "connect",
@@ -70,6 +72,12 @@ UPSTREAM_OUTCOMES: Final = (
 BROKER_OPERATIONS: Final = (
     "connect", "publish", "subscribe", "unsubscribe", "history", "presence", "control", OTHER,
 )  # fmt: skip
+UPLOADS: Final = (
+    "ok", "gone", "error", "103", "107", "111", "420", "421", "423", "424", OTHER,
+)  # fmt: skip
+"""What an upload came to: the code that its sender was told, or that the sender was gone."""
+DOWNLOADS: Final = ("sent", "accel", "redirect", "not_modified", "thumbnail", OTHER)
+"""Who sent the bytes: this process, nginx, the store, nobody."""
 RECOVERIES: Final = ("recovered", "too_old", "other_epoch", OTHER)
 ERROR_CODES: Final = (*(str(code) for code in ERRORS), OTHER)
 CLOSE_CODES: Final = ("1000", "1001", "1005", "1006")
@@ -110,6 +118,7 @@ class Metrics:
         bytes_out: payload bytes of replies and pushes.
         slow_consumers: clients closed because they did not read.
         broker_gaps: times that publications may have been missed and history was read.
+        uploads_running: files that are coming in. upload_bytes, download_bytes: of files, so far.
         loop_lag: seconds that the event loop was late the last time it was looked at.
         draining: whether the node is on its way out.
     """
@@ -123,6 +132,9 @@ class Metrics:
         self.bytes_out = 0
         self.slow_consumers = 0
         self.broker_gaps = 0
+        self.uploads_running = 0
+        self.upload_bytes = 0
+        self.download_bytes = 0
         self.loop_lag = 0.0
         self.draining = False
         self._counts: Callable[[], Counts] = Counts
@@ -134,7 +146,10 @@ class Metrics:
         self._handshakes = dict.fromkeys(HANDSHAKES, 0)
         self._sdks = dict.fromkeys(SDKS, 0)
         self._sign_ins = dict.fromkeys(SIGN_INS, 0)
+        self._callbacks = dict.fromkeys(CALLBACKS, 0)
         self._broker_errors = dict.fromkeys(BROKER_OPERATIONS, 0)
+        self._uploads = dict.fromkeys(UPLOADS, 0)
+        self._downloads = dict.fromkeys(DOWNLOADS, 0)
         self._recoveries = dict.fromkeys(RECOVERIES, 0)
         self._connects = {(way, outcome): 0 for way in CONNECT_WAYS for outcome in CONNECT_OUTCOMES}
         self._upstream_calls = {(name, outcome): 0 for name in UPSTREAMS for outcome in UPSTREAM_OUTCOMES}
@@ -216,6 +231,10 @@ class Metrics:
         self._sign_ins[outcome if outcome in self._sign_ins else OTHER] += 1
         self._sign_in_seconds.observe(seconds)
 
+    def callback(self, outcome: str) -> None:
+        """A message came to /wx/callback."""
+        self._callbacks[outcome if outcome in self._callbacks else OTHER] += 1
+
     def upstream_call(self, upstream: str, outcome: str, seconds: float) -> None:
         name = upstream if upstream in UPSTREAMS else OTHER
         self._upstream_calls[name, outcome if outcome in UPSTREAM_OUTCOMES else OTHER] += 1
@@ -228,6 +247,16 @@ class Metrics:
 
     def broker_error(self, operation: str) -> None:
         self._broker_errors[operation if operation in self._broker_errors else OTHER] += 1
+
+    def upload(self, outcome: str, size: int) -> None:
+        """An upload ended so, after `size` bytes."""
+        self._uploads[outcome if outcome in self._uploads else OTHER] += 1
+        self.upload_bytes += size
+
+    def download(self, way: str, size: int) -> None:
+        """A file of `size` bytes was sent this way."""
+        self._downloads[way if way in self._downloads else OTHER] += 1
+        self.download_bytes += size
 
     def lag(self, seconds: float) -> None:
         """The event loop was `seconds` late."""
@@ -264,7 +293,10 @@ class _Reader(Collector):
             ("disconnects", "Connections that ended, by code.", "code", metrics._disconnects),
             ("unsubscribes", "Subscriptions that ended, by code.", "code", metrics._unsubscribes),
             ("recoveries", "Clients that came back with a position.", "outcome", metrics._recoveries),
+            ("uploads", "Files that came in.", "outcome", metrics._uploads),
+            ("downloads", "Files that went out, by who sent them.", "way", metrics._downloads),
             ("sign_ins", "Codes of wx.login, by what became of them.", "outcome", metrics._sign_ins),
+            ("callbacks", "Messages pushed to /wx/callback.", "outcome", metrics._callbacks),
             (
                 "broker_errors",
                 "Operations that the broker could not do.",
@@ -282,6 +314,7 @@ class _Reader(Collector):
             ("subscriptions", "Subscriptions of connected clients.", counts.subscriptions),
             ("channels", "Channels with a subscriber.", counts.channels),
             ("outbox_bytes", "Bytes waiting for clients to read them.", counts.outbox_bytes),
+            ("uploads_running", "Files that are coming in.", metrics.uploads_running),
             ("loop_lag_last_seconds", "Seconds that the event loop was late, last time.", metrics.loop_lag),
             ("draining", "1 while the node says goodbye to its clients.", int(metrics.draining)),
         ):
@@ -299,6 +332,8 @@ class _Reader(Collector):
             ("messages_out", "Replies and pushes to clients.", metrics.messages_out),
             ("bytes_in", "Payload bytes from clients.", metrics.bytes_in),
             ("bytes_out", "Payload bytes to clients.", metrics.bytes_out),
+            ("upload_bytes", "Bytes of files from clients.", metrics.upload_bytes),
+            ("download_bytes", "Bytes of files to clients.", metrics.download_bytes),
             ("slow_consumers", "Clients closed because they did not read.", metrics.slow_consumers),
             ("broker_gaps", "Times that history closed a gap of the broker.", metrics.broker_gaps),
         ):

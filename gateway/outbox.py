@@ -108,14 +108,16 @@ class Outboxes:
 
     def _flush(self) -> None:
         deadline = self._clock() + FLUSH_SLICE
-        self._write(self._prompt, deadline)
-        self._write(self._dirty, deadline)
-        self._appended = 0
-        self._scheduled = False
-        if not self._dirty:
-            self._serve_waiting()
-        if self._prompt or self._dirty or self._waiting:
-            self._schedule()
+        try:
+            self._write(self._prompt, deadline)
+            self._write(self._dirty, deadline)
+            self._appended = 0
+            if not self._dirty:
+                self._serve_waiting()
+        finally:  # one connection's bug must not silence all the others
+            self._scheduled = False
+            if self._prompt or self._dirty or self._waiting:
+                self._schedule()
 
     def _write(self, sinks: deque[Sink], deadline: float) -> None:
         """Write until the deadline has passed; a little even then, so that no queue starves."""

@@ -10,6 +10,7 @@ to see even when they are empty.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Final
 
@@ -22,6 +23,8 @@ UInt32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 EMPTY_RAW: Final = Raw(b"")
+MAX_TTL: Final = 365 * 86400
+"""Seconds; the longest expiry that a client is told, because SDKs keep it in a timer."""
 PING: Final = b"{}"
 """The server's ping; the client's pong has the same bytes."""
 
@@ -350,6 +353,11 @@ def encode_disconnect(disconnect: Disconnect) -> bytes:
     return b'{"push":{"disconnect":%b}}' % _encode(body)
 
 
+def ttl_until(expire_at: float, now: float) -> int:
+    """Seconds until `expire_at` (both unix seconds) as a client is told; 0 where it never expires."""
+    return min(MAX_TTL, max(1, math.ceil(expire_at - now))) if expire_at else 0
+
+
 # ---------------------------------------------------------------------------- embedded JSON
 def raw(value: object) -> Raw:
     """`value` as embedded JSON. Raises TypeError where it has no JSON form."""
@@ -362,9 +370,9 @@ def parse_raw(embedded: Raw) -> object:
 
 
 def one_line(embedded: bytes) -> Raw:
-    """Embedded JSON from outside, checked and without raw newlines (they would end the object on the wire).
+    """Embedded JSON from outside without raw newlines, which would end the object on the wire.
 
-    Bytes stay as they came wherever they can. Raises msgspec.DecodeError on what is no JSON.
+    Bytes stay as they came wherever they can. It is the caller who checks that they are JSON.
     """
     if b"\n" in embedded or b"\r" in embedded:
         return Raw(msgspec.json.format(embedded, indent=-1))

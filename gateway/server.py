@@ -27,6 +27,7 @@ from gateway.http.ops import OpsApp
 from gateway.http.server_api import ServerAPI
 from gateway.sockets import bind_all, port_of, url_of
 from gateway.sweeper import sweep_forever
+from gateway.systemd import notify
 from gateway.websocket import CLOSE_TIMEOUT, Connection
 
 DRAIN_STEP: Final = 0.05
@@ -97,7 +98,10 @@ class Server:
                 parts.sandbox,
                 self._dev,
                 ports=lambda: (self.ports.get("websocket", 0), self.ports["internal"]),
+                wx=parts.wx.services,
+                files=parts.files,
             )
+            parts.files.start()
         for name, app in apps.items():
             listener = HTTPListener(app, "", 0, backlog, setting=f"listen.{name}", sock=sockets[name])
             self._http.append(listener)
@@ -132,6 +136,8 @@ class Server:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
+        await parts.wx.close()
+        await parts.files.close()
         await parts.sign_in.close()
         if parts.jwks is not None:
             await parts.jwks.close()
@@ -195,7 +201,9 @@ async def run(
         watch(stopping.set)
     tune_garbage_collection()
     started(server)
+    notify("READY=1")
     await stopping.wait()
+    notify("STOPPING=1")
     log.info("leaving; another signal ends it at once")
     leaving = asyncio.create_task(server.stop())
     force = asyncio.create_task(forced.wait())

@@ -131,6 +131,10 @@ class SessionStore(Protocol):
         """The user's session key, decrypted."""
         ...
 
+    async def replace_session_key(self, appid: str, openid: str, session_key: str) -> bool:
+        """Put another key in its place; False, and nothing kept, for a user without a session."""
+        ...
+
 
 @dataclass(slots=True)
 class _User:
@@ -226,6 +230,15 @@ class MemorySessionStore:
         if all(self._sessions[digest].expires_at <= now for digest in user.hashes):
             return None
         return self._cipher.open(appid, openid, user.sealed_key)
+
+    async def replace_session_key(self, appid: str, openid: str, session_key: str) -> bool:
+        """See `SessionStore.replace_session_key`."""
+        now = self._now()
+        user = self._users.get((appid, openid))
+        if user is None or all(self._sessions[digest].expires_at <= now for digest in user.hashes):
+            return False
+        user.sealed_key = self._cipher.seal(appid, openid, session_key)
+        return True
 
     def _remove(self, digest: str) -> Session | None:
         session = self._sessions.pop(digest, None)

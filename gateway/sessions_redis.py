@@ -92,6 +92,11 @@ class RedisSessionStore:
         sealed = await self._script("key", appid, openid)
         return self._cipher.open(appid, openid, sealed) if sealed else None
 
+    async def replace_session_key(self, appid: str, openid: str, session_key: str) -> bool:
+        """See `SessionStore.replace_session_key`."""
+        sealed = self._cipher.seal(appid, openid, session_key)
+        return bool(await self._script("replace_key", appid, openid, sealed))
+
     def _pointer(self, digest: str) -> str:
         return f"{self._topology.keys.prefix}:session:{{{digest}}}"
 

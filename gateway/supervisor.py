@@ -6,7 +6,7 @@ that crashed refuses nobody: connections wait until its successor takes them.
 
 SIGTERM: the workers drain, then the HTTP process; a second one ends them at once. SIGHUP: the configuration
 is read again, and a good one is passed on. A child whose supervisor has died sees its standard input end, and
-leaves.
+leaves. SIGTERM to one child restarts that one: it drains, and its successor takes over its socket.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from typing import Final
 
 import structlog
 
+from gateway.brokers.redis import RedisBroker
 from gateway.config import ConfigError, Settings
 from gateway.errors import GatewayError
+from gateway.protocol import ClientInfo, Publication
 from gateway.sockets import bind, port_of
 from gateway.units import parse_address
 
@@ -37,6 +39,7 @@ BACKOFF: Final = 0.5
 BACKOFF_MAX: Final = 30.0
 STABLE_AFTER: Final = 30.0
 """Seconds after which a child's earlier crashes are forgotten."""
+HELD_SIGNALS: Final = frozenset({signal.SIGHUP, signal.SIGTERM})
 KILL_AFTER: Final = 5.0
 """Seconds past `shutdown.timeout` after which a child is killed."""
 
@@ -142,7 +145,13 @@ class Supervisor:
 
     # ------------------------------------------------------------------ life
     async def run(self, started: Callable[[Supervisor], None]) -> int:
-        """Run until a signal; the exit code: 0 if every child left in good order."""
+        """Run until a signal; the exit code: 0 if every child left in good order.
+
+        Raises:
+            UpstreamError: Redis cannot be used; said once, here, and not by every child again and again.
+        """
+        if self._settings.redis.url:
+            await _try_redis(self._settings)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)
@@ -174,26 +183,37 @@ class Supervisor:
         while not self._stopping.is_set():
             began = loop.time()
             child.process = await self._start(child.assignment)
+            if self._stopping.is_set():  # meanwhile; whoever ends the children has not seen this one
+                await self._end(child)
+                return
             code = await child.process.wait()
             if self._stopping.is_set():
                 return
+            name = child.assignment.name
+            if not code and loop.time() - began > BACKOFF:
+                # It was told to leave, and did; connections wait in its socket for the successor.
+                log.info("a process left and is started again", process=name)
+                continue
             child.crashes = 0 if loop.time() - began > STABLE_AFTER else child.crashes + 1
             pause = min(BACKOFF_MAX, BACKOFF * 2 ** max(0, child.crashes - 1))
             pause *= random.uniform(0.75, 1.25)  # noqa: S311
-            name = child.assignment.name
             log.error("a process ended", process=name, exit_code=code, again_in=round(pause, 1))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
 
     async def _start(self, assignment: Assignment) -> Process:
-        descriptors = tuple(assignment.sockets.values())
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "worker", assignment.to_json()),
-            stdin=PIPE,
-            pass_fds=descriptors,
-            # Ctrl-C reaches the whole foreground group: the children are told by us, and in order.
-            start_new_session=True,
-        )
+        # A child inherits the mask: until it has its handlers, signals wait instead of ending it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
+        try:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "gateway", "worker", assignment.to_json()),
+                stdin=PIPE,
+                pass_fds=tuple(assignment.sockets.values()),
+                # Ctrl-C reaches the whole foreground group: the children are told by us, and in order.
+                start_new_session=True,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
 
     async def _stop(self) -> list[int]:
         """The workers together, then the HTTP process, so that files on their way can finish."""
@@ -226,7 +246,8 @@ class Supervisor:
 
 
 def watch_supervisor(on_death: Callable[[], None]) -> None:
-    """In a child: call `on_death` when the supervisor has died."""
+    """In a child that can be signalled now: call `on_death` when the supervisor has died."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
     loop = asyncio.get_running_loop()
 
     def readable() -> None:
@@ -235,6 +256,28 @@ def watch_supervisor(on_death: Callable[[], None]) -> None:
             on_death()
 
     loop.add_reader(0, readable)
+
+
+class _Nobody:
+    """Hears a broker and does nothing. See `BrokerEvents`."""
+
+    def on_publication(self, channel: str, publication: Publication, epoch: str) -> None: ...
+
+    def on_join(self, channel: str, info: ClientInfo) -> None: ...
+
+    def on_leave(self, channel: str, info: ClientInfo) -> None: ...
+
+    def on_control(self, message: bytes) -> None: ...
+
+    def on_gap(self, channel: str | None) -> None: ...
+
+
+async def _try_redis(settings: Settings) -> None:
+    """Start and close a broker. Raises UpstreamError with one line."""
+    redis = settings.redis
+    broker = RedisBroker([redis.url, *redis.shards], redis.prefix)
+    await broker.start(_Nobody())
+    await broker.close()
 
 
 def _signal(child: Child, number: signal.Signals) -> None:

@@ -303,7 +303,10 @@ class Connection(asyncio.Protocol):
             self._shared.metrics.slow_consumers += 1
             self.disconnect(DISCONNECT_SLOW)
             return
-        transport.write(data)
+        try:
+            transport.write(data)
+        except RuntimeError as error:  # it was closed in this turn, and will say so in the next
+            log.debug("written to a closed socket", why=str(error))
 
     def pause_reading(self) -> None:
         """See `ClientSink`."""

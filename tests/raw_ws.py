@@ -119,6 +119,7 @@ class RawSocket:
         self._writer = writer
         self._replies: deque[Json] = deque()
         self._next_id = 0
+        self._ended = False
         self.headers: dict[str, str] = {}
 
     @classmethod
@@ -151,6 +152,11 @@ class RawSocket:
         for byte in data:
             await self.send(bytes((byte,)))
             await asyncio.sleep(0)
+
+    def end(self) -> None:
+        """Send nothing more, keep reading."""
+        self._ended = True
+        self._writer.write_eof()
 
     # ------------------------------------------------------------------ in
     async def frame(self) -> Frame:
@@ -192,7 +198,7 @@ class RawSocket:
         assert "connect" in reply, reply
         return dict(reply["connect"])
 
-    async def closing(self) -> Closing:
+    async def closing(self, *, to_eof: bool = True) -> Closing:
         """Read to the end, answering the close frame as a client does."""
         push: Json | None = None
         replies: list[Json] = list(self._replies)
@@ -204,7 +210,10 @@ class RawSocket:
                 if got.opcode == CLOSE:
                     code = int.from_bytes(got.payload[:2]) if got.payload else None
                     reason = got.payload[2:].decode()
-                    await self.send(frame(CLOSE, got.payload))
+                    if not to_eof:
+                        break
+                    if not self._ended:
+                        await self.send(frame(CLOSE, got.payload))
                 elif got.opcode == TEXT:
                     assert code is None, "a message after the close frame"
                     replies += [json.loads(line) for line in got.payload.split(b"\n")]
@@ -214,9 +223,13 @@ class RawSocket:
             push = replies[-1].get("push", {}).get("disconnect")
         return Closing(push, code, reason, replies)
 
-    async def closed_with(self, code: int) -> Closing:
-        """Read to the end, which must be a close with `code` and the advice before it."""
-        end = await self.closing()
+    async def closed_with(self, code: int, *, to_eof: bool = True) -> Closing:
+        """Read to the end, which must be a close with `code` and the advice before it.
+
+        Without `to_eof` the close frame is the end. Where the client has announced bytes that it never sends,
+        its own close frame cannot be told from them, and the server hangs up only after some seconds.
+        """
+        end = await self.closing(to_eof=to_eof)
         assert end.code == code, end
         end.check_advice()
         return end

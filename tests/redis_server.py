@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import ctypes
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -23,6 +25,11 @@ READY = 10_000 * MS
 """Seconds within which a server answers."""
 
 
+def _die_with_parent() -> None:
+    """Linux: a test run that is killed leaves no server behind."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 class RedisServer:
     """One redis-server with a directory of its own. `options` are words of its command line."""
 
@@ -34,6 +41,7 @@ class RedisServer:
         self.port = port or free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="gateway-redis-"))
         self.process: subprocess.Popen[bytes] | None = None
+        self._clients: dict[bool, redis.Redis] = {}
 
     @property
     def url(self) -> str:
@@ -45,10 +53,12 @@ class RedisServer:
         return int(self._options[self._options.index("--cluster-port") + 1])
 
     def start(self) -> RedisServer:
+        """Start, also again after `kill`: then with what is left in its directory."""
         config = self.directory / "redis.conf"  # a Sentinel rewrites its own
         words = [self._program, *([str(config)] if config.exists() else [])]
         words += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
-        self.process = subprocess.Popen([*words, *self._options], stdout=subprocess.DEVNULL)
+        words += self._options
+        self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, preexec_fn=_die_with_parent)
         self._wait()
         return self
 
@@ -65,14 +75,15 @@ class RedisServer:
                     return
         raise AssertionError("redis-server does not answer")
 
-    def client(self, **options: Any) -> redis.Redis:
-        """A plain client, to arrange and to look."""
-        return redis.Redis(port=self.port, **options)
+    def client(self, decode_responses: bool = False) -> redis.Redis:
+        """A plain client, to arrange and to look; the same one every time, closed with the server."""
+        if decode_responses not in self._clients:
+            self._clients[decode_responses] = redis.Redis(port=self.port, decode_responses=decode_responses)
+        return self._clients[decode_responses]
 
     def command(self, *words: str | int) -> Any:
-        """One command on a connection of its own."""
-        with self.client(decode_responses=True) as client:
-            return client.execute_command(*words)
+        """One command."""
+        return self.client(decode_responses=True).execute_command(*words)  # type: ignore[no-untyped-call]
 
     def kill(self) -> None:
         """kill -9."""
@@ -82,6 +93,9 @@ class RedisServer:
             self.process = None
 
     def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -235,7 +249,13 @@ def cluster_nodes(count: int, node_timeout: int = 2000) -> list[RedisServer]:
     """Nodes that do not know each other yet; `node_timeout` in milliseconds."""
     options = ["--save", "", "--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout)]
     options += ["--repl-diskless-sync-delay", "0", "--cluster-port"]
-    return [RedisServer(*options, str(free_port())).start() for _ in range(count)]
+    servers = [RedisServer(*options, str(free_port())) for _ in range(count)]
+    try:
+        return [server.start() for server in servers]
+    except BaseException:
+        for server in servers:
+            server.close()
+        raise
 
 
 def join_cluster(servers: list[RedisServer]) -> None:

@@ -1,4 +1,4 @@
-"""What tests of single rooms share: a client on the other side of a queue, a node around a broker, time by hand."""
+"""What tests of single rooms share: a client that keeps what it is sent, a node around a broker, a clock."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ class Phone:
         self.on_close: Callable[[], None] = lambda: None
         self.reading = True
         self.pauses = 0
+        self.parted = False
         self.rescheduled = 0
         self._outboxes = outboxes
 
@@ -92,6 +93,9 @@ class Phone:
         self.received.append(json.loads(encode_disconnect(disconnect)))
         self.ended = disconnect
         self.on_close()
+
+    def part(self) -> None:
+        self.parted = True
 
     def pause_reading(self) -> None:
         self.pauses += self.reading
@@ -173,8 +177,8 @@ class House:
 
     def order(self, channel: str, **wishes: Any) -> Order:
         """Of a client that may do everything."""
-        options = self.node.rules.options(channel)
-        return Order(channel, options, may_read_history=True, may_read_presence=True, **wishes)
+        allowed = {"may_read_history": True, "may_read_presence": True}
+        return Order(channel, self.node.rules.options(channel), **{**allowed, **wishes})
 
 
 async def quiet(turns: int = 12) -> None:

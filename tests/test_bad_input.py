@@ -132,7 +132,7 @@ async def test_as_many_commands_as_a_frame_holds(gateway: GatewayProcess) -> Non
 async def test_a_frame_of_a_megabyte(gateway: GatewayProcess) -> None:
     async with await signed_in(gateway) as socket:
         await socket.send(frame(TEXT, b'{"id":5,"rpc":{"data":"%b"}}' % (b"x" * 1_000_000)))
-        await socket.closed_with(1009)
+        await socket.closed_with(1009, to_eof=False)
 
 
 async def test_one_id_twice_is_answered_twice(gateway: GatewayProcess) -> None:
@@ -288,3 +288,22 @@ async def test_fields_of_every_wrong_type(gateway: GatewayProcess, seed: int) ->
             assert end.code in (3500, 3501, 3507), (command, end)
             own = [reply for reply in end.replies if "id" in reply]
             assert all(reply["id"] == command["id"] for reply in own), (command, end)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_random_bytes(gateway: GatewayProcess, seed: int) -> None:
+    """Pure noise, and good frames with a byte changed: answered, closed with the reason, or waited for."""
+    random_ = random.Random(seed)
+    for _ in range(30):
+        if random_.random() < 0.5:
+            noise = random_.randbytes(random_.randint(1, 400))
+        else:
+            good = bytearray(text(odd_command(random_)))
+            good[random_.randrange(len(good))] = random_.randrange(256)
+            noise = bytes(good)
+        async with await RawSocket.open(gateway.websocket_port) as socket:
+            await socket.send(noise + text({"id": 5, "fly": {}}))
+            socket.end()
+            end = await socket.closing()
+            if end.code is not None and end.replies:
+                end.check_advice()

@@ -20,7 +20,11 @@ def rules(*, client: dict[str, Any] | None = None, **channels: Any) -> Channels:
     return Channels(load(None, {}, {"client": client or {}, "channels": channels}))
 
 
-NAMED = {"chat": {"presence": True}, "群": {"channel_regex": "^[一-龥]+$"}, "num": {"channel_regex": "^[0-9]+$"}}
+NAMED = {
+    "chat": {"presence": True},
+    "群": {"channel_regex": "^[一-龥]+$"},
+    "num": {"channel_regex": "^[0-9]+$"},
+}
 
 
 # ---------------------------------------------------------------------------- names
@@ -42,7 +46,9 @@ NAMED = {"chat": {"presence": True}, "群": {"channel_regex": "^[一-龥]+$"}, "
     ],
 )
 def test_the_part_before_the_first_colon_is_the_namespace(channel: str, presence: bool) -> None:
-    assert rules(namespaces={"chat": NAMED["chat"], "num": NAMED["num"]}).options(channel).presence is presence
+    assert (
+        rules(namespaces={"chat": NAMED["chat"], "num": NAMED["num"]}).options(channel).presence is presence
+    )
 
 
 @pytest.mark.parametrize("channel", ["nope:x", ":x", "$nope:x", "Chat:x", " chat:x", "$$chat:x"])
@@ -54,7 +60,19 @@ def test_an_unknown_namespace_is_an_error_102(channel: str) -> None:
 
 @pytest.mark.parametrize(
     "channel",
-    ["", "x" * 256, "chat:" + "x" * 251, "新闻", "chat:é", "a\nb", "a\x00", "\x7f", "a\ud800", "nope:\n", "num:x"],
+    [
+        "",
+        "x" * 256,
+        "chat:" + "x" * 251,
+        "新闻",
+        "chat:é",
+        "a\nb",
+        "a\x00",
+        "\x7f",
+        "a\ud800",
+        "nope:\n",
+        "num:x",
+    ],
 )
 def test_a_name_that_cannot_be_is_an_error_107(channel: str) -> None:
     with pytest.raises(ClientError) as caught:
@@ -63,7 +81,9 @@ def test_a_name_that_cannot_be_is_an_error_107(channel: str) -> None:
 
 
 def test_a_regex_permits_names_outside_ascii_and_sees_the_name_without_its_namespace() -> None:
-    channels = rules(channel_regex="^[a-z微信]+$", namespaces={"num": NAMED["num"], "any": {"channel_regex": "."}})
+    channels = rules(
+        channel_regex="^[a-z微信]+$", namespaces={"num": NAMED["num"], "any": {"channel_regex": "."}}
+    )
     channels.options("微信")
     channels.options("$微信")
     channels.options("num:7")
@@ -118,7 +138,7 @@ def test_who_may_subscribe(who: Who, for_client: bool, for_anonymous: bool, inse
 @pytest.mark.parametrize("who", [ANN, NOBODY], ids=["ann", "anonymous"])
 @pytest.mark.parametrize("channel", ["$news", "$chat:news", "$dialog#ann", "$#ann"])
 def test_a_private_channel_needs_a_token_whatever_else_is_allowed(channel: str, who: Who) -> None:
-    everything = {
+    everything: dict[str, Any] = {
         "allow_subscribe_for_client": True,
         "allow_subscribe_for_anonymous": True,
         "allow_user_limited_channels": True,
@@ -177,7 +197,7 @@ def test_who_may_publish_see_presence_and_read_history(
     access: Access, insecure: bool, subscribed: bool, user: str
 ) -> None:
     for for_client, for_subscriber, for_anonymous in itertools.product([False, True], repeat=3):
-        wanted = {
+        wanted: dict[str, Any] = {
             f"allow_{access}_for_client": for_client,
             f"allow_{access}_for_subscriber": for_subscriber,
             f"allow_{access}_for_anonymous": for_anonymous,
@@ -192,13 +212,16 @@ def test_who_may_publish_see_presence_and_read_history(
 
 @pytest.mark.parametrize("access", get_args(Access))
 def test_one_permission_gives_no_other(access: Access) -> None:
-    channels = rules(**{f"allow_{access}_for_client": True})
+    wanted: dict[str, Any] = {f"allow_{access}_for_client": True}
+    channels = rules(**wanted)
     options = channels.options("news")
     allowed = {other for other in get_args(Access) if channels.may(other, options, ANN)}
     assert allowed == {access}
     assert not channels.may_subscribe("news", options, ANN)
 
 
-@pytest.mark.parametrize(("size", "ttl", "expected"), [(0, 0, False), (1, 0, False), (0, 1, False), (1, 1, True)])
+@pytest.mark.parametrize(
+    ("size", "ttl", "expected"), [(0, 0, False), (1, 0, False), (0, 1, False), (1, 1, True)]
+)
 def test_history_needs_a_size_and_a_time(size: int, ttl: int, expected: bool) -> None:
     assert has_history(ChannelOptions(history_size=size, history_ttl=ttl)) is expected

@@ -78,7 +78,9 @@ def test_the_caller_is_who_signed_in_last() -> None:
     assert client.caller == ("c1", "", "", "")
     client.sign_in("ann", "wx1", "s1")
     client.sign_in("ann", "wx1", "s2")
-    assert client.caller == ("c1", "ann", "wx1", "s2") == (client.id, client.user, client.appid, client.session)
+    assert (
+        client.caller == ("c1", "ann", "wx1", "s2") == (client.id, client.user, client.appid, client.session)
+    )
     client.conn_info = raw({"nick": "Ann"})
     assert client.info() == ClientInfo("ann", "c1", client.conn_info)
 
@@ -129,9 +131,7 @@ def test_a_rate_of_zero_is_no_limit() -> None:
 def test_in_any_window_no_more_than_burst_and_rate_are_admitted(
     pauses: list[float], rate: float, burst: int
 ) -> None:
-    client = client_in(
-        State.CONNECTED, replace(LIMITS, commands_per_second=rate, command_burst=float(burst))
-    )
+    client = client_in(State.CONNECTED, replace(LIMITS, commands_per_second=rate, command_burst=float(burst)))
     now, admitted = NOW, []
     for pause in pauses:
         now += pause

@@ -488,6 +488,21 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("apps_have_secrets", {"wechat": {"apps": [APP, {"appid": "wx2"}]}}, "wechat.apps[1].secret"),
     ("apps_differ", {"wechat": {"apps": [APP, APP]}}, "wechat.apps[1].appid"),
     (
+        "callbacks_have_a_token",
+        {"wechat": {"apps": [{**APP, "encoding_aes_key": "A" * 43}]}},
+        "wechat.apps[0].encoding_aes_key",
+    ),
+    (
+        "callbacks_have_a_token",
+        {"wechat": {"apps": [{**APP, "callback_channel": "events"}]}},
+        "wechat.apps[0].callback_channel",
+    ),
+    (
+        "callback_channels_exist",
+        {"wechat": {"apps": [{**APP, "callback_token": "t", "callback_channel": "no:events"}]}},
+        "wechat.apps[0].callback_channel",
+    ),
+    (
         "public_key_is_readable",
         {"client": {"token_public_key": "/no/such/key.pem"}},
         "client.token_public_key",

@@ -167,10 +167,12 @@ def test_each_command_ends_before_the_next_one_begins(frames: list[list[str]], t
 async def test_nothing_starts_before_the_connect_is_answered() -> None:
     desk = Desk()
     client, phone = desk.client(State.NEW)
-    desk.team.after_waiting = lambda client, command: (
-        desk.team.answer(client, command),
-        client.connected(2000.0) if command.method == "connect" else None,
-    )[0]
+
+    def welcome(client: Client, command: Command) -> None:
+        desk.team.answer(client, command)
+        client.connected(2000.0)
+
+    desk.team.after_waiting = welcome
     desk.dispatcher.receive(client, [*calls(1, method="connect"), *calls(2)])
     await asyncio.sleep(2 * MS)
     assert desk.team.trace == [("begin", 1)]
@@ -180,17 +182,29 @@ async def test_nothing_starts_before_the_connect_is_answered() -> None:
 
 
 async def test_after_a_refused_connect_the_next_command_ends_the_connection() -> None:
+    """What was sent together with the connect, in good faith, is dropped: the refusal answers it, too."""
     desk = Desk()
     client, phone = desk.client(State.NEW)
 
     def refuse(_client: Client, _command: Command) -> None:
         raise ClientError(ERROR_WECHAT_BUSY)
 
+    states: list[State] = []
+
+    def close() -> None:
+        states.append(client.state)
+        client.close()
+
+    phone.on_close = close
     desk.team.after_waiting = refuse
     desk.team.gate.set()
     desk.dispatcher.receive(client, [*calls(1, method="connect"), *calls(2)])
-    await until(lambda: phone.ended is not None, "the end of the connection")
+    await until(lambda: client.backlog is None, "the end of the first frame")
+    assert len(phone.received) == 1
+    assert phone.ended is None
+    desk.dispatcher.receive(client, calls(3))
     assert phone.received[0]["error"]["code"] == ERROR_WECHAT_BUSY.code
+    assert states == [State.REFUSED]
     assert phone.ended is DISCONNECT_BAD_REQUEST
     assert desk.team.trace == [("begin", 1)]
 
@@ -339,7 +353,6 @@ async def test_a_client_that_left_while_its_command_waited_gets_nothing_more() -
     desk.team.gate.set()
     await until(lambda: not desk.tasks(), "the waiting command")
     assert ("begin", 2) not in desk.team.trace
-    assert ids(Phone()) == []
     assert client.backlog is None
 
 

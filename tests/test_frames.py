@@ -63,12 +63,16 @@ payloads = st.one_of(
 )
 opcodes = st.sampled_from([Opcode.TEXT, Opcode.BINARY])
 controls = st.tuples(st.sampled_from([Opcode.PING, Opcode.PONG]), st.binary(max_size=125))
-whole = st.tuples(st.just("whole"), opcodes, st.lists(payloads, min_size=1, max_size=1), st.just([]))
-fragmented = st.tuples(
+Sent = tuple[str, Opcode, list[bytes], list[tuple[Opcode, bytes]]]
+whole: st.SearchStrategy[Sent] = st.tuples(
+    st.just("whole"), opcodes, st.lists(payloads, min_size=1, max_size=1), st.just([])
+)
+fragmented: st.SearchStrategy[Sent] = st.tuples(
     st.just("fragments"), opcodes, st.lists(payloads, min_size=2, max_size=4), st.lists(controls, max_size=3)
 )
-control = st.tuples(st.just("control"), opcodes, st.just([]), st.lists(controls, min_size=1, max_size=1))
-Sent = tuple[str, Opcode, list[bytes], list[tuple[Opcode, bytes]]]
+control: st.SearchStrategy[Sent] = st.tuples(
+    st.just("control"), opcodes, st.just([]), st.lists(controls, min_size=1, max_size=1)
+)
 
 
 def serialize(sent: Sequence[Sent]) -> tuple[list[bytes], list[tuple[int, bytes]]]:
@@ -116,7 +120,9 @@ def test_byte_by_byte_is_no_different(sent: list[Sent]) -> None:
 
 
 @QUICK
-@given(st.lists(st.one_of(whole, fragmented, control), min_size=1, max_size=8), st.lists(st.integers(0, 9999)))
+@given(
+    st.lists(st.one_of(whole, fragmented, control), min_size=1, max_size=8), st.lists(st.integers(0, 9999))
+)
 def test_the_library_gets_exactly_the_whole_frames_that_are_its_own(
     sent: list[Sent], cuts: list[int]
 ) -> None:

@@ -127,7 +127,9 @@ class HubMachine(RuleBasedStateMachine):
             }
             for place, group in places.items():
                 expected = {
-                    self.clients[n].sink for (n, where), at in self.stands.items() if (where, at) == (name, place)
+                    self.clients[n].sink
+                    for (n, where), at in self.stands.items()
+                    if (where, at) == (name, place)
                 }
                 assert set(group) == expected
                 for sink, subscription in group.items():

@@ -24,6 +24,7 @@ LABELS = {
     | set(module.SIGN_INS)
     | set(module.HANDSHAKES)
     | set(module.UPSTREAM_OUTCOMES)
+    | set(module.CALLBACKS)
     | set(module.RECOVERIES),
     "upstream": set(module.UPSTREAMS),
     "operation": set(module.BROKER_OPERATIONS),

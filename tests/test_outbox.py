@@ -160,6 +160,19 @@ def test_late_fan_outs_keep_their_order() -> None:
 
 
 @pytest.mark.usefixtures("small_turns")
+def test_a_late_fan_out_to_few_does_not_overtake_one_to_many() -> None:
+    outboxes, turns, _ = make()
+    sockets = [Socket(turns) for _ in range(10)]
+    audience = members(*sockets)
+    outboxes.fan_out(audience, b"x")
+    for socket in sockets[:7]:
+        del audience[socket]
+    outboxes.fan_out(audience, b"y")
+    turns.run()
+    assert [socket.got for socket in sockets[7:]] == [[b"x", b"y"]] * 3
+
+
+@pytest.mark.usefixtures("small_turns")
 def test_a_turn_fills_a_bounded_number_of_outboxes() -> None:
     outboxes, turns, metrics = make()
     sockets = [Socket(turns) for _ in range(50)]

@@ -15,7 +15,9 @@ peers = Peers(PROXIES, ())
 
 trusted = st.sampled_from(["127.0.0.1", "10.1.2.3", "::1", "2001:db8::7"])
 strangers = st.sampled_from(["203.0.113.9", "198.51.100.1", "2a00::5", "192.168.0.1"])
-junk = st.sampled_from(["", "unknown", "1.2.3.4:80", "[::1]", "_hidden", "999.1.1.1", "127.0.0.1/32", "' OR 1"])
+junk = st.sampled_from(
+    ["", "unknown", "1.2.3.4:80", "[::1]", "_hidden", "999.1.1.1", "127.0.0.1/32", "' OR 1"]
+)
 
 
 @pytest.mark.parametrize(

@@ -57,9 +57,9 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
     max_leaves=12,
 )
-requests = [method for method in METHODS if method != "pong"]
+requests = [method for method in METHODS if method not in ("pong", "close")]
 field_names = st.sampled_from(
-    "channel token data subs recover offset epoch limit since reverse method flag type tf headers name".split()
+    "channel token data subs recover offset epoch limit since reverse method flag tf headers name".split()
 )
 command_like = st.dictionaries(
     st.sampled_from(["id", *requests]),
@@ -200,6 +200,12 @@ def test_every_method_stands_under_its_own_key(method: str) -> None:
     assert type(command.request).__name__.lower() == method.replace("_", "") + "request"
 
 
+@pytest.mark.parametrize("method", ["pong", "close", "id", "push"])
+def test_what_is_no_method_of_the_wire_is_no_command(method: str) -> None:
+    with pytest.raises(ClientError):
+        decode(b'{"id":7,"%b":{}}' % method.encode())
+
+
 def test_offsets_above_53_bits_stay_exact() -> None:
     request = the_only(b'{"id":1,"history":{"channel":"a","since":{"offset":9223372036854775807}}}').request
     assert isinstance(request, HistoryRequest)
@@ -248,7 +254,9 @@ connect_requests = st.builds(
     subs=st.none()
     | st.dictionaries(
         st.text(max_size=5),
-        st.builds(RecoverPosition, recover=st.booleans(), offset=st.integers(0, 9), epoch=st.text(max_size=3)),
+        st.builds(
+            RecoverPosition, recover=st.booleans(), offset=st.integers(0, 9), epoch=st.text(max_size=3)
+        ),
         max_size=3,
     ),
     name=st.text(max_size=5),
@@ -327,9 +335,7 @@ def test_what_was_encoded_decodes_to_the_same_commands(wanted: list[tuple[str, m
         ),
     ],
 )
-def test_zero_values_are_left_out_and_required_ones_are_not(
-    method: str, result: Result, wire: bytes
-) -> None:
+def test_zero_values_are_left_out_and_required_ones_are_not(method: str, result: Result, wire: bytes) -> None:
     assert protocol.encode_reply(7, method, result) == b'{"id":7,"%b":%b}' % (method.encode(), wire)
 
 

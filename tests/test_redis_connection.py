@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -29,16 +29,21 @@ class Peer:
     """The server's end: what it has read, and a way to answer."""
 
     def __init__(self) -> None:
-        self.read = b""
+        self.read = bytearray()
         self.writer: asyncio.StreamWriter | None = None
         self.reading = asyncio.Event()
         self.reading.set()
+        self.gone = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writer = writer
-        while await self.reading.wait() and (data := await reader.read(65536)):
-            self.read += data
+        with suppress(ConnectionError):
+            while await self.reading.wait() and (data := await reader.read(65536)):
+                self.read += data
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        self.gone.set()
 
     def say(self, data: bytes) -> None:
         assert self.writer is not None
@@ -56,6 +61,7 @@ async def connected(connection: Connection) -> AsyncIterator[Peer]:
     peer.reading.set()
     connection.abort("the test is over")
     await connection.lost
+    await peer.gone.wait()
     server.close()
     await server.wait_closed()
 

@@ -192,14 +192,14 @@ async def test_a_message_over_the_limit(gateway: GatewayProcess, fragments: int)
         for number in range(fragments):
             opcode = CONTINUATION if number else TEXT
             await socket.send(frame(opcode, part, fin=number == fragments - 1))
-        end = await socket.closed_with(1009)
+        end = await socket.closed_with(1009, to_eof=False)
         assert not [reply for reply in end.replies if "id" in reply]
 
 
 async def test_the_header_of_a_huge_frame_is_enough(gateway: GatewayProcess) -> None:
     async with await signed_in(gateway) as socket:
         await socket.send(b"\x81\xff" + (1 << 40).to_bytes(8) + b"mask")
-        await socket.closed_with(1009)
+        await socket.closed_with(1009, to_eof=False)
 
 
 async def test_a_message_at_the_limit_is_taken(gateway: GatewayProcess) -> None:
@@ -246,7 +246,7 @@ async def test_commands_before_a_close_in_one_write_are_done(gateway: GatewayPro
 
 async def test_a_client_that_half_closes_is_let_go(gateway: GatewayProcess) -> None:
     async with await signed_in(gateway) as socket:
-        socket._writer.write_eof()
+        socket.end()
         end = await socket.closing()
         assert end.code is None
 

@@ -227,6 +227,21 @@ async def test_the_session_key_is_gone_with_the_last_session(world: World) -> No
     assert await world.store.session_key(APP, OPENID) is None
 
 
+async def test_a_session_key_is_replaced_for_a_user_with_a_session_only(world: World) -> None:
+    token = await create(world)
+    assert await world.store.replace_session_key(APP, OPENID, "fresh")
+    assert await world.store.session_key(APP, OPENID) == "fresh"
+    assert not await world.store.replace_session_key(OTHER_APP, OPENID, "fresh")
+    assert await world.store.session_key(OTHER_APP, OPENID) is None
+    assert "fresh" not in world.dump()
+    await world.store.revoke(token)
+    assert not await world.store.replace_session_key(APP, OPENID, "later")
+    assert await world.store.session_key(APP, OPENID) is None
+    await create(world)
+    world.clock.now += TTL
+    assert not await world.store.replace_session_key(APP, OPENID, "later")
+
+
 async def test_an_unknown_user_has_no_session_key(world: World) -> None:
     assert await world.store.session_key(APP, OPENID) is None
 

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import structlog
 from msgspec import Raw
 
+from gateway.backend.base import UploadedFile
 from gateway.backend.watchdog import Watchdog
 from gateway.client import Caller
 from gateway.errors import (
@@ -32,13 +33,18 @@ from gateway.errors import (
     UpstreamError,
 )
 from gateway.protocol import parse_raw, raw
+from gateway.wechat.callback import WeChatEvent
 
 Handler = Callable[[Caller, Any], Any]
 """Takes the caller and the decoded data; answers with anything that has a JSON form. Sync or async."""
 
 AsyncHandler = Callable[[Caller, Any], Coroutine[Any, Any, Any]]
 
+EventHandler = Callable[[WeChatEvent], Any]
+"""Takes a message of WeChat's servers; what it returns is ignored. Sync or async."""
+
 H = TypeVar("H", bound=Handler)
+E = TypeVar("E", bound=EventHandler)
 
 METHOD_LIMIT = 128
 """Characters of an rpc method's name."""
@@ -58,6 +64,8 @@ class Gateway:
         self._watchdog = Watchdog(timeout)
         self._rpc: dict[str, AsyncHandler] = {}
         self._send: AsyncHandler | None = None
+        self._upload: AsyncHandler | None = None
+        self._wechat_event: Callable[[WeChatEvent], Coroutine[Any, Any, Any]] | None = None
 
     # ------------------------------------------------------------------ for the team
     def rpc(self, method: str) -> Callable[[H], H]:
@@ -78,6 +86,27 @@ class Gateway:
         self._send = _awaitable(handler)
         return handler
 
+    def on_wechat_event(self, handler: E) -> E:
+        """Register the handler of what WeChat's servers push to `/wx/callback`.
+
+            @gateway.on_wechat_event
+            async def pushed(event):
+                if event.event == "wxa_media_check":
+                    ...
+
+        WeChat does not wait for it, and pushes nothing twice because it failed.
+        """
+        self._wechat_event = _awaitable(handler)
+        return handler
+
+    def on_upload(self, handler: H) -> H:
+        """Register the handler that sees each file before anybody else does: `handler(caller, file)`.
+
+        It refuses by `raise ClientError(ERROR_FILE_REFUSED, "…")`; an error in it refuses too.
+        """
+        self._upload = _awaitable(handler)
+        return handler
+
     # ------------------------------------------------------------------ for the gateway
     def handle_rpc(self, caller: Caller, method: str, data: Raw) -> Coroutine[Any, Any, Raw] | None:
         """See `Backend`."""
@@ -86,6 +115,29 @@ class Gateway:
     def handle_send(self, caller: Caller, data: Raw) -> Coroutine[Any, Any, None] | None:
         """See `Backend`."""
         return self._receive(self._send, caller, data) if self._send else None
+
+    def handle_wechat_event(self, event: WeChatEvent) -> Coroutine[Any, Any, None] | None:
+        """See `Backend`."""
+        return self._tell(self._wechat_event, event) if self._wechat_event else None
+
+    async def _tell(
+        self, handler: Callable[[WeChatEvent], Coroutine[Any, Any, Any]], event: WeChatEvent
+    ) -> None:
+        name = handler.__qualname__
+        try:
+            async with asyncio.timeout(self._timeout):
+                await handler(event)
+        except (ClientError, UpstreamError):
+            raise
+        except TimeoutError:
+            raise UpstreamError(ERROR_INTERNAL, f"{name} took more than {self._timeout:g} s") from None
+        except Exception as error:
+            log.exception("a handler failed", handler=name)
+            raise UpstreamError(ERROR_INTERNAL, f"{name} failed: {type(error).__name__}") from error
+
+    def handle_upload(self, caller: Caller, file: UploadedFile) -> Coroutine[Any, Any, None] | None:
+        """See `Backend`."""
+        return self._judge(self._upload, caller, file) if self._upload else None
 
     async def _answer(self, caller: Caller, method: str, data: Raw) -> Raw:
         handler = self._rpc.get(method)
@@ -96,11 +148,15 @@ class Gateway:
     async def _receive(self, handler: AsyncHandler, caller: Caller, data: Raw) -> None:
         await self._call(handler, caller, data)
 
-    async def _call(self, handler: AsyncHandler, caller: Caller, data: Raw) -> Raw:
+    async def _judge(self, handler: AsyncHandler, caller: Caller, file: UploadedFile) -> None:
+        await self._call(handler, caller, file)
+
+    async def _call(self, handler: AsyncHandler, caller: Caller, data: Raw | UploadedFile) -> Raw:
         watchdog = self._watchdog
         task = watchdog.enter()
         try:
-            return raw(await handler(caller, parse_raw(data)))
+            argument = data if isinstance(data, UploadedFile) else parse_raw(data)
+            return raw(await handler(caller, argument))
         except (ClientError, UpstreamError):
             raise
         except asyncio.CancelledError:
@@ -116,13 +172,13 @@ class Gateway:
             watchdog.leave(task)
 
 
-def _awaitable(handler: Handler) -> AsyncHandler:
+def _awaitable(handler: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Functions that block run in a thread, so that they stop nobody else."""
     if inspect.iscoroutinefunction(handler):
         return handler
 
     @functools.wraps(handler)
-    async def in_thread(caller: Caller, data: Any) -> Any:
-        return await asyncio.to_thread(handler, caller, data)
+    async def in_thread(*arguments: Any) -> Any:
+        return await asyncio.to_thread(handler, *arguments)
 
     return in_thread

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from msgspec import Raw
 
 from gateway.client import Caller
+from gateway.wechat.callback import WeChatEvent
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file that has come and that nobody can see yet.
+
+    Attributes:
+        type: found in the content. size: bytes. sha256: hex.
+        read: its content, piece by piece: `async for piece in file.read()`.
+    """
+
+    id: str
+    name: str
+    type: str
+    size: int
+    sha256: str
+    channel: str
+    visibility: str
+    read: Callable[[], AsyncGenerator[bytes, None]]
 
 
 class Backend(Protocol):
@@ -23,6 +44,20 @@ class Backend(Protocol):
     def handle_send(self, caller: Caller, data: Raw) -> Coroutine[Any, Any, None] | None:
         """A message that wants no answer. None: nobody handles them (disconnect 3508)."""
 
+    def handle_wechat_event(self, event: WeChatEvent) -> Coroutine[Any, Any, None] | None:
+        """A message that WeChat's servers pushed. None: nobody handles them.
+
+        WeChat has its answer already, and pushes nothing again: the coroutine raises UpstreamError or
+        ClientError where the handler failed, for the log.
+        """
+
+    def handle_upload(self, caller: Caller, file: UploadedFile) -> Coroutine[Any, Any, None] | None:
+        """Whether a file may be kept: a content-safety check, for example. None: nobody minds.
+
+        The coroutine raises ClientError where the file is refused, UpstreamError where the handler failed:
+        either way nothing is left of it. `caller.client` is empty: an upload is no connection.
+        """
+
 
 class NoBackend:
     """No code of the team's runs here."""
@@ -32,5 +67,13 @@ class NoBackend:
         return None
 
     def handle_send(self, caller: Caller, data: Raw) -> Coroutine[Any, Any, None] | None:
+        """See `Backend`."""
+        return None
+
+    def handle_wechat_event(self, event: WeChatEvent) -> Coroutine[Any, Any, None] | None:
+        """See `Backend`."""
+        return None
+
+    def handle_upload(self, caller: Caller, file: UploadedFile) -> Coroutine[Any, Any, None] | None:
         """See `Backend`."""
         return None

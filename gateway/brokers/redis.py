@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gateway.brokers.base import BrokerEvents, History, HistoryFilter, PublishOptions, PublishResult
 from gateway.brokers.redis_keys import (
@@ -24,7 +24,7 @@ from gateway.brokers.redis_keys import (
     encode_info,
     publish_result,
 )
-from gateway.brokers.redis_server import Listener, Server, Tuning
+from gateway.brokers.redis_server import Listener, Tuning
 from gateway.brokers.redis_topology import make_topology
 from gateway.protocol import ClientInfo, Publication, StreamPosition
 
@@ -52,7 +52,7 @@ class RedisBroker:
         """Raises UpstreamError with one line where a URL is wrong."""
         self._node_id = node_id or secrets.token_hex(8)
         canary = Keys(prefix).canary(self._node_id).encode()
-        listener = Listener(self._on_message, self._on_server_gap, canary)
+        listener = Listener(self._on_message, self._on_gap, canary)
         self.topology = make_topology(urls, prefix, self._node_id, tuning or Tuning(), listener)
         self._keys = self.topology.keys
         self._events: BrokerEvents | None = None
@@ -192,13 +192,14 @@ class RedisBroker:
         else:
             events.on_publication(channel, publication, epoch)
 
-    def _on_server_gap(self, server: Server) -> None:
+    def _on_gap(self, names: Collection[bytes]) -> None:
         if self._events is None:
             return
-        if len(self.topology.servers) == 1:
+        affected = [name for name in names if name in self._channels]
+        if len(affected) == len(self._channels):
             self._events.on_gap(None)
             return
-        for channel in {self._channels[name] for name in server.wanted if name in self._channels}:
+        for channel in {self._channels[name] for name in affected}:
             self._events.on_gap(channel)
 
     def _count_malformed(self, channel: str, error: Exception) -> None:

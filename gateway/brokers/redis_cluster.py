@@ -250,20 +250,12 @@ class Cluster:
         moved = [
             name for name, (_, slot, address) in self._subscribed.items() if self._slots[slot] != address
         ]
-        targets: set[str] = set()
-        try:
-            for start in range(0, len(moved), MOVE_BATCH):
-                batch = moved[start : start + MOVE_BATCH]
-                targets.update(await asyncio.gather(*map(self._move, batch)))
-        finally:
-            for target in targets & self._servers.keys():
-                if self._listener is not None:
-                    self._listener.on_gap(self._servers[target])
+        for start in range(0, len(moved), MOVE_BATCH):
+            await asyncio.gather(*map(self._move, moved[start : start + MOVE_BATCH]))
 
-    async def _move(self, name: bytes) -> str:
-        """Where the name is subscribed to now; empty: it was given up meanwhile."""
+    async def _move(self, name: bytes) -> None:
         if name not in self._subscribed:
-            return ""
+            return
         verb, slot, address = self._subscribed[name]
         if address in self._servers:
             self._servers[address].unsubscribe(name)
@@ -275,11 +267,12 @@ class Cluster:
         except UpstreamError:
             self._servers[target].displaced = True
             raise
-        if name in self._subscribed:
-            self._subscribed[name] = (verb, slot, target)
-        else:
+        if name not in self._subscribed:  # given up meanwhile
             self._servers[target].unsubscribe(name)
-        return target
+            return
+        self._subscribed[name] = (verb, slot, target)
+        if self._listener is not None:
+            self._listener.on_gap([name])
 
     async def _watch(self) -> None:
         while True:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -143,10 +143,10 @@ class Supervisor(Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who hears a server's messages. `on_gap`: messages of this server may have been missed."""
+    """Who hears a server's messages. `on_gap`: messages of these names may have been missed."""
 
     on_message: Callable[[bytes, bytes], None]
-    on_gap: Callable[[Server], None]
+    on_gap: Callable[[Collection[bytes]], None]
     canary: bytes
     """A name that nobody else listens to."""
 
@@ -222,7 +222,7 @@ class Server:
             connection.abort("subscribing failed")
             raise UpstreamError(detail=f"Redis at {endpoint}: {explain(failure, endpoint)}") from None
         if self._heard_before and self._listener is not None:
-            self._listener.on_gap(self)
+            self._listener.on_gap(self.wanted)
         self._heard_before = True
         connection.release()
         return connection
@@ -287,14 +287,18 @@ class Server:
 
     async def _watch(self) -> None:
         """Publish canaries; a subscription that misses one is dropped, so that it is opened again."""
+        pause = self._tuning.canary_interval
         while True:
-            await asyncio.sleep(self._tuning.canary_interval * random.uniform(0.8, 1.0))  # noqa: S311
+            await asyncio.sleep(pause * random.uniform(0.8, 1.0))  # noqa: S311
+            pause = self._tuning.canary_interval
             commands, messages = self.commands.connection, self.messages.connection
             if commands is None or messages is None or not messages.alive:
                 continue
             heard = self._canaries_heard
             reply = await commands.send(pack(("PUBLISH", self._canary, b"1")))
             if isinstance(reply, CommandFailure):
+                # What silenced this connection may have silenced the other one: look as soon as it is back.
+                pause = min(pause, self._tuning.backoff)
                 continue
             if reply == 0:
                 messages.abort("the server forgot this subscription")
@@ -327,7 +331,11 @@ class Server:
                 await asyncio.sleep(RETRY_DELAY)
             connection = await self.commands.ready(deadline - loop.time())
             forgotten = isinstance(failure, ReplyError) and failure.code == "NOSCRIPT"
-            reply = await connection.send(request.with_source() if forgotten else request.packed())
+            try:
+                async with asyncio.timeout_at(deadline):
+                    reply = await connection.send(request.with_source() if forgotten else request.packed())
+            except TimeoutError:
+                break
             if not isinstance(reply, CommandFailure):
                 return reply
             failure = reply

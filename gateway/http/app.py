@@ -5,7 +5,7 @@ The code is one of the registry of reply errors, so that a client has one table 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from gateway.config import Settings
 from gateway.errors import (
@@ -29,8 +30,17 @@ from gateway.errors import (
     GatewayException,
     UpstreamError,
 )
-from gateway.http.asgi import App, Message, Receive, Scope, Send, header, respond_json
+from gateway.files.service import Files
+from gateway.http.asgi import App, Message, Receive, Scope, Send, header
+from gateway.http.cors import Cors
 from gateway.http.dev import dev_router
+from gateway.http.docs_page import docs_router, tidy_openapi
+from gateway.http.downloads import downloads_router
+from gateway.http.files import files_router
+from gateway.http.problems import error_of, problem
+from gateway.http.resumable import resumable_router
+from gateway.http.uploads import is_upload, serve_upload
+from gateway.http.wx import WxServices, wx_router
 from gateway.node import Node
 from gateway.signin import SignIn
 from gateway.units import parse_address
@@ -49,18 +59,6 @@ ERRORS_OF_STATUS: Final[dict[int, Error]] = {
     422: ERROR_BAD_REQUEST,
     429: ERROR_TOO_MANY_REQUESTS,
 }
-STATUS_OF_ERROR: Final = {
-    100: 503,
-    101: 401,
-    102: 404,
-    103: 403,
-    104: 404,
-    106: 429,
-    111: 429,
-    109: 401,
-    404: 413,
-}
-
 log = structlog.get_logger()
 
 
@@ -76,9 +74,13 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if is_upload(scope):
+            await serve_upload(self._app, scope, receive, send)
+            return
         declared = header(scope, b"content-length")
         if declared.isdigit() and (len(declared) > 18 or int(declared) > self._limit):
-            await respond_json(send, 413, _body(413, f"the limit is {self._limit} bytes"))
+            refused = problem(scope, ERROR_MESSAGE_TOO_LARGE, f"the limit is {self._limit} bytes")
+            await refused(scope, receive, send)
             return
         size = 0
 
@@ -93,6 +95,27 @@ class BodyLimit:
         await self._app(scope, counted, send)
 
 
+class PublicApp(FastAPI):
+    """FastAPI with CORS around everything, answers to bugs included, and our own documentation page."""
+
+    def __init__(self, allowed_origins: Sequence[str]) -> None:
+        super().__init__(
+            title="wx-gateway", version=__version__, docs_url=None, redoc_url=None, openapi_url=None
+        )
+        self._allowed_origins = tuple(allowed_origins)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Starlette's hook: what is added as a middleware would be inside of its answer to a bug."""
+        stack = super().build_middleware_stack()
+        return Cors(stack, self._allowed_origins) if self._allowed_origins else stack
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made once: every error is a `Problem`, and there is no 422."""
+        if self.openapi_schema is None:
+            self.openapi_schema = tidy_openapi(super().openapi())
+        return self.openapi_schema
+
+
 def build_public_app(
     settings: Settings,
     node: Node,
@@ -101,6 +124,8 @@ def build_public_app(
     dev: bool = False,
     *,
     ports: Callable[[], tuple[int, int]] | None = None,
+    wx: WxServices | None = None,
+    files: Files | None = None,
 ) -> FastAPI:
     """The ASGI app of the http listener.
 
@@ -110,18 +135,28 @@ def build_public_app(
         dev: with the page at / that shows two simulated phones.
         ports: the bound ports of the websocket and the internal listener, asked for at each request;
             None reads them from the settings.
+        wx: what the routes under /wx need; None leaves them out.
+        files: the same for those under /files.
     """
-    app = FastAPI(title="wx-gateway", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app = PublicApp(settings.http.allowed_origins)
     app.state.signin = signin
     app.add_middleware(BodyLimit)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(GatewayException, _gateway_error)
     app.add_exception_handler(Exception, _bug)
+    if wx is not None:
+        app.include_router(wx_router(wx))
+    if files is not None:
+        for router in (resumable_router(files), files_router(files), downloads_router(files)):
+            app.include_router(router)
+    if settings.http.docs:
+        app.include_router(docs_router(app), include_in_schema=False)
     if sandbox_router is not None:
         app.include_router(sandbox_router, prefix="/sandbox")
     if dev:
-        app.include_router(dev_router(settings, node, ports or (lambda: _ports(settings))))
+        page = dev_router(settings, node, ports or (lambda: _ports(settings)))
+        app.include_router(page, include_in_schema=False)
     return app
 
 
@@ -129,28 +164,24 @@ def _ports(settings: Settings) -> tuple[int, int]:
     return parse_address(settings.listen.websocket)[1], parse_address(settings.listen.internal)[1]
 
 
-def _body(status: int, message: str) -> dict[str, Any]:
-    error = ERRORS_OF_STATUS.get(status, ERROR_INTERNAL if status >= 500 else ERROR_BAD_REQUEST)
-    return {"code": error.code, "message": message}
-
-
-async def _http_error(_: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
     message = str(error.detail)
     if error.status_code == 404 and message == HTTPStatus.NOT_FOUND.phrase:
         message = "nothing here"
-    return JSONResponse(_body(error.status_code, message), error.status_code, headers=error.headers)
+    reply = error_of(error.status_code, ERRORS_OF_STATUS)
+    return problem(request.scope, reply, message, status=error.status_code, headers=error.headers)
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     # Where and why, not what: the value may be a code.
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:]) or "body"
-    return JSONResponse(_body(400, f"{where}: {first['msg']}"), 400)
+    return problem(request.scope, ERROR_BAD_REQUEST, first["msg"], where=where)
 
 
-async def _gateway_error(_: Request, error: Exception) -> JSONResponse:
+async def _gateway_error(request: Request, error: Exception) -> JSONResponse:
     reply = ERROR_INTERNAL
     message = ""
     if isinstance(error, UpstreamError):
@@ -160,10 +191,9 @@ async def _gateway_error(_: Request, error: Exception) -> JSONResponse:
         message = error.detail
     else:
         log.error("request failed", exc_info=error)
-    status = STATUS_OF_ERROR.get(reply.code, 503 if reply.temporary else 400)
-    return JSONResponse({"code": reply.code, "message": message or reply.message}, status)
+    return problem(request.scope, reply, message)
 
 
-async def _bug(_: Request, error: Exception) -> JSONResponse:
+async def _bug(request: Request, error: Exception) -> JSONResponse:
     # Logged once, with its traceback, by the server's own error logger.
-    return JSONResponse(_body(500, ERROR_INTERNAL.message), 500)
+    return problem(request.scope, ERROR_INTERNAL, status=500)

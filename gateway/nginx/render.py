@@ -1,4 +1,4 @@
-"""Settings in, nginx configuration out; pure. The text is in templates/, its placeholders are written @name."""
+"""Settings in, nginx configuration out; pure. The text is in templates/, placeholders are written @name."""
 
 from __future__ import annotations
 
@@ -156,10 +156,10 @@ def _blocks(site: Site, settings: Settings) -> dict[str, str]:
     nodes = site.nodes or values.own_nodes(settings)
     backlog = settings.listen.backlog
     protocol = " ssl http2" if site.tls == "here" else ""
-    accel = values.accel_location(settings)
+    accel = settings.files.accel_location
     words = {
         "accel_location": f"^~ {accel}",
-        "files_directory": values.files_directory(settings).rstrip("/"),
+        "files_directory": values.accel_directory(settings),
         "h5_directory": site.h5,
     }
     return {
@@ -172,7 +172,8 @@ def _blocks(site: Site, settings: Settings) -> dict[str, str]:
         "sources": _sources(site),
         "proxy_bind": _proxy_bind(site, nodes),
         "error_pages": _error_pages(settings),
-        "accel": _template("accel").substitute(words) if accel else "\n",
+        "docs": _template("docs").substitute() if settings.http.docs else "",
+        "accel": _template("accel").substitute(words) if accel else "",
         "h5": _template("h5" if site.h5 else "no_h5").substitute(words).rstrip(),
     }
 
@@ -191,7 +192,8 @@ def _sources(site: Site) -> str:
     share = 100 // len(site.sources)
     shares = [f"{share}% {each};" for each in site.sources[:-1]] + [f"* {site.sources[-1]};"]
     return (
-        "\n# Connections to the gateway start at several addresses of this machine: each has ports of its own.\n"
+        "\n# Connections to the gateway start at several addresses of this machine: each has ports of "
+        "its own.\n"
         f'split_clients "$connection" $wx_source {{\n{_lines(shares)}\n}}\n'
     )
 
@@ -200,22 +202,23 @@ def _proxy_bind(site: Site, nodes: tuple[Node, ...]) -> str:
     if not site.sources:
         sockets = f"{64_512 * len(nodes):,}"
         return (
-            f"        # One source address reaches {sockets} sockets here ({len(nodes)} x 64,512 ports); for more:\n"
-            "        # more --node, or `--source 127.0.0.1 --source 127.0.0.2 …`.\n"
+            f"        # One source address reaches {sockets} sockets here ({len(nodes)} x 64,512 ports).\n"
+            "        # For more: --node again, or `--source 127.0.0.1 --source 127.0.0.2 …`."
         )
-    return f"        proxy_bind {'$wx_source' if len(site.sources) > 1 else site.sources[0]};\n"
+    return f"        proxy_bind {'$wx_source' if len(site.sources) > 1 else site.sources[0]};"
 
 
 def _error_pages(settings: Settings) -> str:
-    sizes = f"files may have {format_size(values.max_upload_size(settings))}, other requests {format_size(BODY_LIMIT)}"
-    messages = {**MESSAGES, 413: f"too large: {sizes}"}
+    file, other = format_size(settings.files.max_upload_size), format_size(BODY_LIMIT)
+    messages = {**MESSAGES, 413: f"too large: files may have {file}, other requests {other}"}
     lines = []
     for status, message in sorted(messages.items()):
         body = json.dumps({"code": _code(status), "message": message}, separators=(",", ":"))
-        lines.append(f"error_page {status} @wx_{status};")
-        lines.append(f"location @wx_{status} {{ return {status} '{body}'; }}")
+        # Not a named location: where the request line itself is broken, nginx has no way into one.
+        lines.append(f"error_page {status} /.wx-error/{status};")
+        lines.append(f"location = /.wx-error/{status} {{ internal; return {status} '{body}'; }}")
     # A request head that does not fit.
-    lines.append("error_page 494 =400 @wx_400;")
+    lines.append("error_page 494 =400 /.wx-error/400;")
     return _lines(lines)
 
 

@@ -1,4 +1,4 @@
-"""What a site is made of: the values that its templates take, each derived from a setting where there is one."""
+"""What a site is made of: the values that its templates take, from a setting where there is one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from gateway.config import Settings
 from gateway.errors import GatewayError
-from gateway.units import KB, MB, SECOND, parse_address
+from gateway.units import MB, SECOND, parse_address
 
 Tls = Literal["here", "upstream"]
 
@@ -25,11 +25,12 @@ CIPHERS: Final = (
     "ECDHE-RSA-CHACHA20-POLY1305",
 )
 """TLS 1.2 suites with forward secrecy and an AEAD. The GCM ones are what Apple's App Transport Security takes
-(NSAppTransportSecurity, "Requirements for Connecting Using ATS"); CHACHA20 is for phones without AES in hardware.
-Those of TLS 1.3 are all good, and not configured here."""
+(NSAppTransportSecurity, "Requirements for Connecting Using ATS"); CHACHA20 is for phones that have no AES in
+hardware. Those of TLS 1.3 are all good, and not configured here."""
 
-MULTIPART_OVERHEAD: Final = 64 * KB
-"""Room for the parts of a form around its file: boundaries, headers, and fields such as the token."""
+MULTIPART_OVERHEAD: Final = 1 * MB
+"""Room for the parts of a form around its file, as files.max_upload_size promises: fields such as the token,
+and enough that a file just over the limit is refused by the gateway, which can say why."""
 
 HTTP_MARGIN: Final = 10 * SECOND
 """What nginx waits longer than the gateway waits for WeChat: the gateway's own answer is the better one."""
@@ -41,7 +42,9 @@ MAX_FAILS: Final = 3
 FAIL_TIMEOUT: Final = 5
 """Seconds; a gateway restarts in about one."""
 
-_DOMAIN: Final = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
+_DOMAIN: Final = re.compile(
+    r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]"
+)
 _PATH: Final = re.compile(r"/[\w.+/@=-]*")
 _LISTEN: Final = re.compile(r"(?:[0-9.]{7,15}:|\[[0-9a-fA-F:.]{2,45}\]:)?[0-9]{1,5}")
 
@@ -75,7 +78,7 @@ class Site:
         tls: "here", or "upstream" where a load balancer before nginx ends it.
         listen: addresses of the server block; http_listen: those of port 80, only with TLS here.
         nodes: of the gateway; empty: the listeners of the settings.
-        sources: local addresses to connect to the nodes from; more than one lifts the limit of 64,512 sockets.
+        sources: local addresses to connect to the nodes from; each is good for 64,512 sockets per node.
         h5: directory of an H5 build, empty: none.
         www: directory with `acme/` and `verify/`.
         connections: sockets that one machine is to hold.
@@ -107,7 +110,7 @@ class Site:
 
 
 def parse_node(text: str, settings: Settings) -> Node:
-    """`host`, `host:8000` (its socket port) or `host:8000,8001` (and its HTTP port); the rest as in [listen]."""
+    """`host`, `host:8000` (its socket port) or `host:8000,8001` (HTTP, too); the rest as in [listen]."""
     address, _, http = text.partition(",")
     websocket_port = parse_address(settings.listen.websocket)[1]
     http_port = parse_address(settings.listen.http)[1]
@@ -137,7 +140,9 @@ def own_nodes(settings: Settings) -> tuple[Node, ...]:
 def check(site: Site, settings: Settings) -> None:
     """Refuse what would end up as a broken or an unsafe file. Raises SiteError."""
     if not _DOMAIN.fullmatch(site.domain):
-        raise SiteError(f"--domain {site.domain}: write a name such as api.example.com, in lower case, no port")
+        raise SiteError(
+            f"--domain {site.domain}: write a name such as api.example.com, in lower case, no port"
+        )
     if site.tls == "here" and not (site.cert and site.key):
         raise SiteError("--cert and --key are needed, or --tls upstream where a load balancer has them")
     paths = (site.cert, site.key, site.h5, site.www, site.logs, *_file_paths(settings))
@@ -160,14 +165,20 @@ def _check_sources(site: Site, settings: Settings) -> None:
         try:
             address = ip_address(source)
         except ValueError:
-            raise SiteError(f"--source {source}: write an address of this machine, such as 127.0.0.2") from None
+            raise SiteError(
+                f"--source {source}: write an address of this machine, such as 127.0.0.2"
+            ) from None
         if not any(address in ip_network(each) for each in settings.websocket.trusted_proxies):
-            raise SiteError(f"--source {source}: the gateway does not trust it, see websocket.trusted_proxies")
+            raise SiteError(
+                f"--source {source}: the gateway does not trust it, see websocket.trusted_proxies"
+            )
 
 
 def load_balancers(settings: Settings) -> tuple[str, ...]:
     """The networks of websocket.trusted_proxies that are not this machine itself."""
-    networks: list[IPv4Network | IPv6Network] = [ip_network(each) for each in settings.websocket.trusted_proxies]
+    networks: list[IPv4Network | IPv6Network] = [
+        ip_network(each) for each in settings.websocket.trusted_proxies
+    ]
     return tuple(str(each) for each in networks if not each.is_loopback)
 
 
@@ -179,38 +190,21 @@ def read_timeout(settings: Settings) -> int:
 
 def upload_limit(settings: Settings) -> int:
     """Bytes of a whole upload request."""
-    return max_upload_size(settings) + MULTIPART_OVERHEAD
+    return settings.files.max_upload_size + MULTIPART_OVERHEAD
 
 
-def max_upload_size(settings: Settings) -> int:
-    """Bytes of one file."""
-    return int(getattr(_files(settings), "max_upload_size", 10 * MB))
-
-
-def accel_location(settings: Settings) -> str:
-    """Where nginx finds local files, empty where the gateway sends them itself."""
-    return str(getattr(_files(settings), "accel_location", ""))
-
-
-def files_directory(settings: Settings) -> str:
-    """Where local files are, as an absolute path or empty."""
-    return str(getattr(_files(settings), "directory", ""))
-
-
-def _files(settings: Settings) -> object:
-    return getattr(settings, "files", None)
+def accel_directory(settings: Settings) -> str:
+    """What the location of X-Accel-Redirect is an alias of."""
+    return f"{settings.files.directory.rstrip('/')}/files"
 
 
 def _file_paths(settings: Settings) -> tuple[str, ...]:
-    location = accel_location(settings)
-    if not location:
+    if not settings.files.accel_location:
         return ()
-    if not location.endswith("/"):
-        raise SiteError(f'files.accel_location = "{location}": end it with a slash, alias would escape otherwise')
-    directory = files_directory(settings)
+    directory = settings.files.directory
     if not PurePosixPath(directory).is_absolute():
         raise SiteError(f'files.directory = "{directory}": nginx needs an absolute path for X-Accel-Redirect')
-    return location, directory
+    return settings.files.accel_location, directory
 
 
 def _literal(host: str) -> str:

@@ -149,8 +149,9 @@ class AccessTokenKeeper:
         self._task = None
         if task.cancelled():
             return
-        error = task.exception()
-        if isinstance(error, UpstreamError):
+        error, token = task.exception(), self._token
+        # With no good token left somebody waits for it, and is told.
+        if isinstance(error, UpstreamError) and token and token.expires_at > self._now():
             log.warning("no new access token", appid=self._appid, problem=error.detail)
 
     async def _renew(self, refused: str) -> AccessToken:

@@ -24,8 +24,8 @@ from gateway.errors import (
 )
 from gateway.fetch import Answer, FetchError, fetch
 from gateway.wechat.errcodes import MEANINGS as _MEANINGS
-from gateway.wechat.errcodes import OnCall as OnCall
 from gateway.wechat.errcodes import UNKNOWN, Meaning, find_rid, redact
+from gateway.wechat.errcodes import OnCall as OnCall
 from gateway.wechat.errcodes import Outcome as Outcome
 
 BODY_LIMIT = 64 * 1024

@@ -17,7 +17,7 @@ from gateway.breaker import Breaker
 from gateway.errors import ERROR_PHONE_CODE, ERROR_WECHAT_BUSY
 from gateway.fetch import FetchError, fetch
 from gateway.wechat.api import BODY_LIMIT, MAX_ERRCODES_LOGGED, SETUP_LOG_INTERVAL, App, WeChatError
-from gateway.wechat.errcodes import MEANINGS, UNKNOWN, Meaning, OnCall, Outcome, find_rid, redact
+from gateway.wechat.errcodes import MEANINGS, UNKNOWN, Meaning, OnCall, Outcome, find_rid
 
 TOKEN_ERRCODES: Final = frozenset({40001, 40014, 42001})
 """The access token is wrong, malformed or expired: worth one more try with a new one.
@@ -98,11 +98,10 @@ class WeChatCalls:
             self._on_call(outcome, self._now() - started)
         return reply
 
-    def refusal(self, path: str, reply: Reply, *hidden: str) -> WeChatError:
+    def refusal(self, path: str, reply: Reply) -> WeChatError:
         """What the caller raises for an errcode; the operator hears of what only they can mend.
 
-        Arguments:
-            hidden: what WeChat may quote in its errmsg and nobody may read.
+        Not in WeChat's own words, which may quote the request: its staff need the rid alone.
         """
         meaning, rid = self._meaning(path, reply.errcode), find_rid(reply.errmsg)
         if meaning.outcome in ("setup", "unknown") and self._may_log(reply.errcode):
@@ -111,7 +110,6 @@ class WeChatCalls:
                 call=path,
                 appid=self.app.appid,
                 errcode=reply.errcode,
-                errmsg=redact(reply.errmsg, self.app.secret, *hidden),
                 rid=rid,
                 fix=meaning.setting.format(appid=self.app.appid),
             )

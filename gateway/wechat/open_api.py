@@ -44,7 +44,7 @@ class OpenAPI:
         """The number behind a code of the getPhoneNumber button: single use, good for 5 minutes."""
         reply = await self._ask(_PHONE, {}, {"code": code})
         if reply.errcode:
-            raise self._calls.refusal(_PHONE, reply, code)
+            raise self._calls.refusal(_PHONE, reply)
         info = reply.fields.get("phone_info")
         phone = _phone(info, self.app.appid) if isinstance(info, dict) else None
         if phone is None:
@@ -57,7 +57,7 @@ class OpenAPI:
         if reply.errcode == INVALID_SIGNATURE:
             return False
         if reply.errcode:
-            raise self._calls.refusal(_CHECK, reply, session_key)
+            raise self._calls.refusal(_CHECK, reply)
         return True
 
     async def reset_session_key(self, openid: str, session_key: str) -> str:
@@ -66,7 +66,7 @@ class OpenAPI:
         if reply.errcode == INVALID_SIGNATURE:
             raise StaleSessionKey("the session key is not the present one")
         if reply.errcode:
-            raise self._calls.refusal(_RESET, reply, session_key)
+            raise self._calls.refusal(_RESET, reply)
         fresh = reply.fields.get("session_key")
         if not isinstance(fresh, str) or not 0 < len(fresh) <= 128 or reply.fields.get("openid") != openid:
             raise self._calls.garbage(_RESET)
@@ -79,7 +79,7 @@ class OpenAPI:
     async def _ask(
         self, path: str, params: Mapping[str, str], body: Mapping[str, Any] | None = None
     ) -> Reply:
-        """With the access token; once more with another where WeChat does not take it. No code is spent then."""
+        """With the access token; once more with another one where WeChat refuses it, which spends no code."""
         token = await self._tokens.get()
         reply = await self._calls.ask(path, {"access_token": token, **params}, body)
         if reply.errcode in TOKEN_ERRCODES:

@@ -3,27 +3,37 @@
 For development and tests only: whoever reaches it can be any user. It speaks the exchange of codes as
 the real server does, down to what is surprising there: HTTP 200 for every refusal, text/plain for JSON,
 no errcode on success, an rid in each errmsg. Nothing real is asked, and no session key leaves it except
-through that exchange.
+through that exchange and a reset.
+
+This module signs in; `sandbox_open` has what needs an access token, `sandbox_push` sends callbacks.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import json
 import secrets
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.wechat.api import App
+from gateway.wechat.sandbox_common import (
+    CheckedRoute,
+    Id,
+    MaybeId,
+    Person,
+    User,
+    derived_id,
+    new_session_key,
+    refusal,
+    text_answer,
+)
+from gateway.wechat.sandbox_open import OpenDesk, open_router
+from gateway.wechat.sandbox_push import push_router
 
 CODE_LIFETIME = 300.0  # https://developers.weixin.qq.com/miniprogram/dev/api/open-api/login/wx.login.html
 KEY_MIN_AGE = 600.0
@@ -36,29 +46,23 @@ MAX_FAULTS = 100
 SANDBOX_APP = App("wx5a4db0c5a4db0c00", "sandbox-secret-of-no-real-app-00", "http://127.0.0.1:8001/sandbox")
 """The app of `gateway dev`, where no real one is configured."""
 
-FaultKind = Literal["busy", "slow", "bad_gateway", "html", "quota", "silence", "blocked"]
+FaultKind = Literal[
+    "busy", "slow", "bad_gateway", "html", "quota", "silence", "blocked", "token_invalid", "token_expired"
+]
+ApiName = Literal[
+    "jscode2session", "stable_token", "getuserphonenumber", "checksession", "resetusersessionkey"
+]
 
-_ERRMSG = {
-    -1: "system error",
-    40002: "invalid grant_type",
-    40013: "invalid appid",
-    40029: "invalid code",
-    40125: "invalid appsecret",
-    40163: "code been used",
-    40226: "high risk user, login has been blocked",
-    41002: "appid missing",
-    41004: "appsecret missing",
-    41008: "missing code",
-    45011: "api minute-quota reach limit, must slower, retry next minute",
+_FAULT_ERRCODE: dict[FaultKind, int] = {
+    "busy": -1,
+    "quota": 45011,
+    "blocked": 40226,
+    "token_invalid": 40001,
+    "token_expired": 42001,
 }
-_FAULT_ERRCODE: dict[FaultKind, int] = {"busy": -1, "quota": 45011, "blocked": 40226}
 _HTML = (
     "<html><head><title>502 Bad Gateway</title></head><body><center>502 Bad Gateway</center></body></html>"
 )
-
-User = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
-MaybeId = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_-]*$")]
 
 
 class Login(BaseModel):
@@ -89,38 +93,31 @@ class Rotate(BaseModel):
 
 
 class Fault(BaseModel):
-    """The next `times` exchanges go wrong. `seconds` is how long slow (1.5) and silence (60) last."""
+    """The next `times` calls of `api` go wrong. `seconds` is how long slow (1.5) and silence (60) last."""
 
     model_config = ConfigDict(extra="forbid")
 
     kind: FaultKind
+    api: ApiName = "jscode2session"
     times: Annotated[int, Field(ge=1, le=10_000)] = 1
     seconds: Annotated[float, Field(ge=0, le=120)] | None = None
 
 
 class Stats(BaseModel):
-    """Exchanges so far. `outcomes` counts "ok", each errcode, and each fault as "fault:<kind>"."""
+    """Exchanges so far. `outcomes` counts "ok", each errcode, and each fault as "fault:<kind>"; `apis` counts
+    the calls of everything else."""
 
     calls: int
     outcomes: dict[str, int]
+    apis: dict[str, int]
     codes: int
     users: int
 
 
 @dataclass(slots=True)
-class _Person:
-    """One user of one app, as WeChat knows them."""
-
-    openid: str
-    unionid: str
-    session_key: str = field(repr=False)
-    key_since: float
-
-
-@dataclass(slots=True)
 class _Code:
     appid: str
-    person: _Person
+    person: Person
     expires_at: float
     used: bool = False
 
@@ -138,9 +135,11 @@ class Sandbox:
         self._now = now
         self._key_min_age = key_min_age
         self._codes: OrderedDict[str, _Code] = OrderedDict()
-        self._people: OrderedDict[tuple[str, str], _Person] = OrderedDict()
+        self._people: OrderedDict[tuple[str, str], Person] = OrderedDict()
         self._faults: deque[Fault] = deque()
         self._outcomes: Counter[str] = Counter()
+        self._apis: Counter[str] = Counter()
+        self.open = OpenDesk(apps, now=now, user=self.person, by_openid=self._by_openid)
 
     def login(self, request: Login) -> str:
         """A new code for a user; ValueError for an unknown appid."""
@@ -152,7 +151,7 @@ class Sandbox:
         if request.session_key is not None:
             person.session_key, person.key_since = request.session_key, now
         elif now - person.key_since >= self._key_min_age:
-            person.session_key, person.key_since = _new_session_key(), now
+            person.session_key, person.key_since = new_session_key(), now
         while self._codes and next(iter(self._codes.values())).expires_at <= now:
             self._codes.popitem(last=False)
         if len(self._codes) >= MAX_CODES:
@@ -165,7 +164,7 @@ class Sandbox:
         """Replace a user's session key, whatever its age."""
         now = self._now()
         person = self._person(self._appid(request.appid), request.user, now)
-        person.session_key, person.key_since = _new_session_key(), now
+        person.session_key, person.key_since = new_session_key(), now
 
     def order(self, fault: Fault) -> None:
         """Faults are served in the order they were ordered; ValueError if too many are waiting."""
@@ -177,16 +176,21 @@ class Sandbox:
         """The next exchange goes well again."""
         self._faults.clear()
 
-    def next_fault(self) -> Fault | None:
-        """Use up one ordered fault."""
-        if not self._faults:
+    def next_fault(self, api: ApiName = "jscode2session") -> Fault | None:
+        """Use up one fault that was ordered for `api`."""
+        fault = next((fault for fault in self._faults if fault.api == api), None)
+        if fault is None:
             return None
-        fault = self._faults[0]
         fault.times -= 1
         if fault.times == 0:
-            self._faults.popleft()
-        self._outcomes[f"fault:{fault.kind}"] += 1
+            self._faults.remove(fault)
+        if api == "jscode2session":
+            self._outcomes[f"fault:{fault.kind}"] += 1
         return fault
+
+    def count(self, api: ApiName) -> None:
+        """One call of an API that is no exchange of a code."""
+        self._apis[api] += 1
 
     def exchange(self, query: Mapping[str, str]) -> dict[str, Any]:
         """The answer of jscode2session; spends the code on success."""
@@ -200,12 +204,23 @@ class Sandbox:
         answer = {"session_key": person.session_key, "openid": person.openid}
         return {**answer, "unionid": person.unionid} if person.unionid else answer
 
+    def person(self, appid: str | None, user: str) -> tuple[str, Person]:
+        """The user, and the appid where it was left out; ValueError for an unknown one."""
+        appid = self._appid(appid)
+        return appid, self._person(appid, user, self._now())
+
     def stats(self) -> Stats:
         """Every exchange has one outcome, except that slow and silent ones also spend the code."""
         outcomes = dict(self._outcomes)
         also_spent = sum(outcomes.get(f"fault:{kind}", 0) for kind in ("slow", "silence"))
         calls = sum(outcomes.values()) - also_spent
-        return Stats(calls=calls, outcomes=outcomes, codes=len(self._codes), users=len(self._people))
+        return Stats(
+            calls=calls,
+            outcomes=outcomes,
+            apis=dict(self._apis),
+            codes=len(self._codes),
+            users=len(self._people),
+        )
 
     def _check(self, query: Mapping[str, str]) -> tuple[int, _Code | None]:
         for name, errcode in (("appid", 41002), ("secret", 41004), ("js_code", 41008)):
@@ -230,36 +245,21 @@ class Sandbox:
             raise ValueError("unknown appid")
         return appid
 
-    def _person(self, appid: str, user: str, now: float) -> _Person:
+    def _by_openid(self, appid: str, openid: str) -> Person | None:
+        people = self._people.items()
+        return next((one for (app, _), one in people if app == appid and one.openid == openid), None)
+
+    def _person(self, appid: str, user: str, now: float) -> Person:
         person = self._people.get((appid, user))
         if person is None:
             if len(self._people) >= MAX_USERS:
                 self._people.popitem(last=False)
             # Derived, so that a user is the same one after a restart.
-            person = _Person(_id("openid", appid, user), _id("unionid", user), _new_session_key(), now)
+            openid, unionid = derived_id("openid", appid, user), derived_id("unionid", user)
+            person = Person(openid, unionid, new_session_key(), now)
             self._people[appid, user] = person
         self._people.move_to_end((appid, user))
         return person
-
-
-def refusal(errcode: int) -> dict[str, Any]:
-    """A refusal as WeChat words it; the rid is what its staff ask for."""
-    rid = "-".join(secrets.token_hex(4) for _ in range(3))
-    return {"errcode": errcode, "errmsg": f"{_ERRMSG[errcode]}, rid: {rid}"}
-
-
-def _id(*parts: str) -> str:
-    """28 characters that start with "o", like an openid or a unionid of WeChat's."""
-    digest = hashlib.sha256("\0".join(("wx-gateway sandbox", *parts)).encode()).digest()
-    return "o" + base64.urlsafe_b64encode(digest).decode()[:27]
-
-
-def _new_session_key() -> str:
-    return base64.b64encode(secrets.token_bytes(16)).decode()
-
-
-def _text(body: Mapping[str, Any]) -> Response:
-    return Response(json.dumps(body, ensure_ascii=False, separators=(",", ":")), media_type="text/plain")
 
 
 async def _keep_waiting(request: Request, seconds: float) -> None:
@@ -272,41 +272,27 @@ async def _keep_waiting(request: Request, seconds: float) -> None:
         return
 
 
-async def _jscode2session(sandbox: Sandbox, request: Request) -> Response:
-    fault = sandbox.next_fault()
+async def _answered(
+    sandbox: Sandbox, request: Request, api: ApiName, answer: Callable[[], Mapping[str, Any]]
+) -> Response:
+    """What `answer` says, unless a fault was ordered."""
+    fault = sandbox.next_fault(api)
     if fault is None:
-        return _text(sandbox.exchange(request.query_params))
+        return text_answer(answer())
     if fault.kind in _FAULT_ERRCODE:
-        return _text(refusal(_FAULT_ERRCODE[fault.kind]))
+        return text_answer(refusal(_FAULT_ERRCODE[fault.kind]))
     if fault.kind in ("bad_gateway", "html"):
         return Response(_HTML, 502 if fault.kind == "bad_gateway" else 200, media_type="text/html")
     # Slow and silent: the code is spent before the caller gives up, which is what makes them hard.
-    answer = sandbox.exchange(request.query_params)
+    said = answer()
     default = 1.5 if fault.kind == "slow" else 60.0
     await _keep_waiting(request, default if fault.seconds is None else fault.seconds)
-    return _text(answer) if fault.kind == "slow" else Response(b"", media_type="text/plain")
-
-
-class _Route(APIRoute):
-    """Refuses bad input without quoting it: FastAPI's own answer fails on a NaN or a lone surrogate."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's hook around a route."""
-        handle = super().get_route_handler()
-
-        async def checked(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except RequestValidationError as exc:
-                problems = [f"{error['loc'][-1]}: {error['msg']}" for error in exc.errors()]
-                raise HTTPException(422, "; ".join(problems)) from None
-
-        return checked
+    return text_answer(said) if fault.kind == "slow" else Response(b"", media_type="text/plain")
 
 
 def sandbox_router(sandbox: Sandbox) -> APIRouter:
     """The routes, relative: the listener mounts them under `/sandbox`, which is also the `api_base`."""
-    router = APIRouter(tags=["sandbox"], route_class=_Route)
+    router = APIRouter(tags=["sandbox"], route_class=CheckedRoute)
 
     @router.post("/login")
     async def login(request: Login) -> LoginCode:
@@ -324,6 +310,28 @@ def sandbox_router(sandbox: Sandbox) -> APIRouter:
         except ValueError as exc:
             raise HTTPException(400, str(exc)) from None
 
+    @router.get("/stats")
+    async def stats() -> Stats:
+        """How many exchanges there were, and how they went."""
+        return sandbox.stats()
+
+    @router.get("/sns/jscode2session", response_class=Response)
+    async def jscode2session(request: Request) -> Response:
+        """WeChat's own API: appid, secret, js_code and grant_type in the query."""
+        query = request.query_params
+        return await _answered(sandbox, request, "jscode2session", lambda: sandbox.exchange(query))
+
+    async def serve(request: Request, api: ApiName, answer: Callable[[], Mapping[str, Any]]) -> Response:
+        sandbox.count(api)
+        return await _answered(sandbox, request, api, answer)
+
+    router.include_router(open_router(sandbox.open, serve))
+    router.include_router(push_router())
+    _add_faults(router, sandbox)
+    return router
+
+
+def _add_faults(router: APIRouter, sandbox: Sandbox) -> None:
     @router.post("/faults", status_code=204)
     async def order_fault(request: Fault) -> None:
         """Let the next exchanges go wrong."""
@@ -336,15 +344,3 @@ def sandbox_router(sandbox: Sandbox) -> APIRouter:
     async def clear_faults() -> None:
         """Call off all faults."""
         sandbox.clear_faults()
-
-    @router.get("/stats")
-    async def stats() -> Stats:
-        """How many exchanges there were, and how they went."""
-        return sandbox.stats()
-
-    @router.get("/sns/jscode2session", response_class=Response)
-    async def jscode2session(request: Request) -> Response:
-        """WeChat's own API: appid, secret, js_code and grant_type in the query."""
-        return await _jscode2session(sandbox, request)
-
-    return router

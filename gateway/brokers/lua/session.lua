@@ -4,9 +4,9 @@
 --            key            the encrypted session key
 --            uses           counts uses: it orders the sessions by their last one
 --            <token hash>   "<end in seconds> <use> <unionid>"
--- ARGV[1]  create | lookup | revoke | revoke_user | key
+-- ARGV[1]  create | lookup | revoke | revoke_user | key | replace_key
 -- ARGV[2]  now, in seconds; the clock is the caller's
--- ARGV[3]  token hash
+-- ARGV[3]  token hash; replace_key: the encrypted session key
 -- ARGV[4]  create and lookup: the end, in seconds, of a session that is used now
 -- ARGV[5]  create and lookup: milliseconds for which Redis keeps the hash from now on
 -- ARGV[6]  create: sessions that a user may have; lookup: an end before this one is moved on
@@ -101,5 +101,9 @@ end
 if #sessions() == 0 then
   redis.call('DEL', user)
   return false
+end
+if action == 'replace_key' then
+  redis.call('HSET', user, 'key', digest)
+  return 1
 end
 return redis.call('HGET', user, 'key')

@@ -1,0 +1,1 @@
+"""Proof by trouble: numbered messages while things break. See `scripts/chaos --help`."""
