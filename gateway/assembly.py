@@ -7,10 +7,12 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import httpx
 from fastapi import APIRouter
 
+from gateway.access_tokens_redis import RedisTokenStorage
 from gateway.assembly_wx import WxParts, build_wx
 from gateway.backend.base import Backend
 from gateway.brokers.base import Broker, PresenceStore
@@ -37,6 +39,7 @@ from gateway.sessions_redis import RedisSessionStore
 from gateway.signin import CodeClaims, MemoryCodeClaims, SignIn
 from gateway.tokens import TokenVerifier
 from gateway.websocket import Connection, Shared
+from gateway.wechat.access_token import MemoryTokenStorage, TokenStorage
 from gateway.wechat.api import App, Outcome, WeChatAPI
 from gateway.wechat.sandbox import Sandbox, sandbox_router
 
@@ -80,7 +83,7 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
     clock = time.monotonic
     outboxes = Outboxes(call_soon, clock, metrics)
     node_id = secrets.token_hex(8)
-    broker, presence, sessions, claims = _stores(settings, node_id)
+    broker, presence, sessions, claims, access_tokens = _stores(settings, node_id)
     node = Node(
         settings,
         broker,
@@ -99,7 +102,9 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         max_sign_ins=settings.wechat.max_sign_ins,
         max_sign_ins_per_ip=settings.wechat.max_sign_ins_per_ip,
     )
-    wx = build_wx(settings, backend, node, sign_in, sessions, claims, metrics, upstream, sandbox_url)
+    wx = build_wx(
+        settings, backend, node, sign_in, sessions, claims, access_tokens, metrics, upstream, sandbox_url
+    )
     jwks = Jwks(settings.client.token_jwks_url, upstream) if settings.client.token_jwks_url else None
     tokens = _tokens(settings, jwks)
     authenticator = Authenticator(settings.client, sign_in, tokens, metrics, time.time)
@@ -151,24 +156,36 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
     )
 
 
-def _stores(settings: Settings, node_id: str) -> tuple[Broker, PresenceStore, SessionStore, CodeClaims]:
-    """Where publications, presence, sessions and spent codes live: in Redis, or in this process."""
+class Stores(NamedTuple):
+    """Where what outlives a connection lives: in Redis, or in this process."""
+
+    broker: Broker
+    presence: PresenceStore
+    sessions: SessionStore
+    claims: CodeClaims
+    access_tokens: TokenStorage
+
+
+def _stores(settings: Settings, node_id: str) -> Stores:
     key = settings.session.key()
     cipher = SessionKeyCipher(key.hex()) if key else SessionKeyCipher.random()
     ttl, presence_ttl = settings.session.ttl, settings.channels.presence_ttl
     if not settings.redis.url:
-        return (
+        return Stores(
             MemoryBroker(),
             MemoryPresenceStore(presence_ttl),
             MemorySessionStore(cipher, ttl=ttl, now=time.time),
             MemoryCodeClaims(now=time.time),
+            MemoryTokenStorage(),
         )
-    broker = RedisBroker([settings.redis.url, *settings.redis.shards], settings.redis.prefix, node_id)
-    return (
+    prefix = settings.redis.prefix
+    broker = RedisBroker([settings.redis.url, *settings.redis.shards], prefix, node_id)
+    return Stores(
         broker,
         RedisPresenceStore(broker, presence_ttl),
         RedisSessionStore(broker.topology, cipher, ttl=ttl, now=time.time),
-        RedisCodeClaims(broker.topology, settings.redis.prefix),
+        RedisCodeClaims(broker.topology, prefix),
+        RedisTokenStorage(broker.topology, cipher, prefix, time.time),
     )
 
 

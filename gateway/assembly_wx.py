@@ -19,7 +19,7 @@ from gateway.node import Node
 from gateway.peers import Peers
 from gateway.sessions import SessionStore
 from gateway.signin import CodeClaims, SignIn
-from gateway.wechat.access_token import AccessTokenKeeper, MemoryTokenStorage, TokenStorage
+from gateway.wechat.access_token import AccessTokenKeeper, TokenStorage
 from gateway.wechat.api import App, Outcome
 from gateway.wechat.callback import CallbackApp
 from gateway.wechat.calls import WeChatCalls
@@ -54,12 +54,12 @@ def build_wx(
     sign_in: SignIn,
     sessions: SessionStore,
     claims: CodeClaims,
+    access_tokens: TokenStorage,
     metrics: Metrics,
     upstream: httpx.AsyncClient,
     sandbox_url: str,
-    storage: TokenStorage | None = None,
 ) -> WxParts:
-    """All of it. `storage`: where all nodes find the access tokens; None is this process."""
+    """All of it. `access_tokens`: where all nodes find them."""
     services = WxServices(
         sign_in=sign_in,
         sessions=sessions,
@@ -70,7 +70,7 @@ def build_wx(
         callbacks=CallbackDesk({}, claims, backend, node, metrics, time.time),
         wall=time.time,
     )
-    parts = WxParts(services, upstream, storage or MemoryTokenStorage(), sandbox_url)
+    parts = WxParts(services, upstream, access_tokens, sandbox_url)
     parts.reload(settings)
     return parts
 

@@ -54,8 +54,10 @@ def nginx(
         list[str] | None,
         typer.Option(help="Addresses to reach the nodes from, past 64,512 sockets for each node."),
     ] = None,
-    connections: Annotated[int, typer.Option(help="Sockets that this machine is to hold.")] = 100_000,
-    per_ip: Annotated[int, typer.Option(help="Sockets of one address: carriers share theirs.")] = 2_000,
+    connections: Annotated[int, typer.Option(min=1, help="Sockets that this machine is to hold.")] = 100_000,
+    per_ip: Annotated[
+        int, typer.Option(min=1, max=65_535, help="Sockets of one address: carriers share theirs.")
+    ] = 2_000,
     www: Annotated[str, typer.Option(help="Directory with acme/ and verify/ in it.")] = "/var/www/wx-gateway",
     logs: Annotated[str, typer.Option(help="Directory of the logs.")] = "/var/log/nginx",
     part: Annotated[

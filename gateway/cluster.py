@@ -200,7 +200,10 @@ class Cluster:
             return
         match message:
             case Hello(info):
+                new = info.uid not in self._nodes and info.uid != self._node
                 self._nodes[info.uid] = (info, self._clock())
+                if new:  # it does not know this one either, until it says something
+                    self._spawn(self._introduce(info.uid))
             case Bye(uid):
                 self._nodes.pop(uid, None)
             case Ask():
@@ -211,6 +214,12 @@ class Cluster:
                     self._wake[ask].set()
             case _:
                 self._act(message)
+
+    async def _introduce(self, node: str) -> None:
+        try:
+            await self.tell(Hello(self._describe()), node)
+        except UpstreamError as error:  # the next sign of life comes anyway
+            log.debug("a new node was not greeted", problem=error.detail)
 
     async def _reply(self, ask: Ask) -> None:
         answer = self._answer(ask.question, ask.argument)

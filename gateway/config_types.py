@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from gateway.units import format_duration, format_size, parse_address, parse_duration, parse_size
 
@@ -55,6 +55,14 @@ class Kind:
     """Writes a valid value the way people write it."""
     url: bool = False
     """May hold a password, which is masked; a URL that cannot be taken apart is masked as a whole."""
+
+
+class Rows(BaseModel):
+    """What all sections share: frozen, no unknown keys, and no input echoed in pydantic's own errors."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
 
 def _flag_text(text: str) -> object:

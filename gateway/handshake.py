@@ -87,7 +87,7 @@ class Handshakes:
         forwarded = ", ".join(request.headers.get_all("X-Forwarded-For"))
         ip = self._peers.client_ip(peer, forwarded)
         if label == "not_websocket":
-            # Tells nobody more than their own address; `gateway doctor` sees by it whether the proxy passes it.
+            # Tells nobody more than their own address; shows `gateway doctor` whether the proxy passes it.
             response.headers["X-Client-IP"] = ip
         protocol.send_response(response)
         return Opened(

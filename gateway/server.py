@@ -203,7 +203,6 @@ async def run(
     started(server)
     notify("READY=1")
     await stopping.wait()
-    notify("STOPPING=1")
     log.info("leaving; another signal ends it at once")
     leaving = asyncio.create_task(server.stop())
     force = asyncio.create_task(forced.wait())

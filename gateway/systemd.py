@@ -1,4 +1,7 @@
-"""What systemd is told (`Type=notify`): that the gateway serves, and that it is leaving."""
+"""What systemd is told (`Type=notify`, `NotifyAccess=all`): that the gateway serves.
+
+Not that it is leaving: said by a worker that is restarted alone, it would end all of them.
+"""
 
 from __future__ import annotations
 

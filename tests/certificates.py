@@ -66,9 +66,9 @@ class Authority:
 
     def issue_with_sha1(self, name: str) -> Pair:
         """The same, signed as nobody does any more; only the openssl program still can."""
-        pair = self.issue(name, chain=False)
+        pair = self.issue(name, self_signed=True)  # openssl takes no other to sign again
         signed = pair.cert.with_suffix(".sha1.pem")
-        words = ["openssl", "x509", "-in", str(pair.cert), "-out", str(signed), "-sha1", "-preserve_dates"]
+        words = ["openssl", "x509", "-in", str(pair.cert), "-out", str(signed), "-sha1", "-days", "90"]
         words += ["-CA", str(self._ca_files.cert), "-CAkey", str(self._ca_files.key), "-set_serial", "1"]
         subprocess.run(words, check=True, capture_output=True)
         pair.cert.write_bytes(signed.read_bytes() + self._ca_files.cert.read_bytes())

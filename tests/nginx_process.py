@@ -113,9 +113,19 @@ class NginxProcess:
             time.sleep(5 * MS)
         return self
 
-    def reload(self) -> None:
-        """`nginx -s reload`."""
+    def reload(self, *, wait: bool = True) -> None:
+        """`nginx -s reload`; `wait` until the old workers have gone."""
+        before = self._workers()
         subprocess.run(self._command("-s", "reload"), check=True, capture_output=True)
+        deadline = time.monotonic() + READY
+        while wait and before & self._workers():
+            assert time.monotonic() < deadline, "the old workers stay"
+            time.sleep(5 * MS)
+
+    def _workers(self) -> set[str]:
+        assert self._process is not None
+        pid = self._process.pid
+        return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
     def stop(self) -> None:
         if self._process is not None:

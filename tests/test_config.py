@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gateway.config import ConfigError, Settings, dev_settings, find_config, load, load_with_origins
-from gateway.config_rows import ChannelOptions, Client, Rows, WeChatApp, kind_of, section_models
+from gateway.config_rows import ChannelOptions, Client, WeChatApp, kind_of, section_models
 from gateway.config_rules import NOT_AVAILABLE_YET, RULES
-from gateway.config_types import MASK, redact_url
+from gateway.config_types import MASK, Rows, redact_url
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "gateway.example.toml"
 PLANTED = "pl4nted-s3cret"
@@ -465,6 +465,8 @@ def test_other_encodings_are_refused(tmp_path: Path) -> None:
 APP = {"appid": "wx1", "secret": "s"}
 HISTORY = {"history_size": 5, "history_ttl": "1m"}
 IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
+    ("accel_is_local", {"files": {"accel_location": "/protected"}}, "files.accel_location"),
+    ("bucket_is_named", {"files": {"s3_url": "https://cos.example.com"}}, "files.s3_url"),
     ("pong_before_ping", {"client": {"ping_interval": "5s", "pong_timeout": "5s"}}, "client.pong_timeout"),
     ("pong_before_ping", {"client": {"ping_interval": "8s"}}, "client.pong_timeout"),
     ("presence_outlives_interval", {"channels": {"presence_ttl": "27s"}}, "channels.presence_ttl"),

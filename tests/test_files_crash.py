@@ -61,7 +61,9 @@ def files_below(folder: Path) -> list[Path]:
     return [Path(base) / name for base, _, names in os.walk(folder) for name in names]
 
 
-async def test_a_kill_in_the_middle_of_twenty_uploads_leaves_nothing(process: GatewayProcess, tmp_path: Path) -> None:
+async def test_a_kill_in_the_middle_of_twenty_uploads_leaves_nothing(
+    process: GatewayProcess, tmp_path: Path
+) -> None:
     folder = tmp_path / "files"
     async with httpx.AsyncClient(base_url=process.http_url, trust_env=False) as http:
         whole = await http.post(
@@ -155,4 +157,3 @@ async def test_memory_stays_flat_while_ten_large_files_come_and_go(process: Gate
         await asyncio.gather(watching, return_exceptions=True)
     print(f"idle {idle / MB:.1f} MB, peak {peak / MB:.1f} MB, {(peak - idle) / MB:.1f} MB above")
     assert peak - idle <= MEMORY
-

@@ -91,7 +91,9 @@ async def test_what_the_client_has_already_is_not_sent_again(world: FileWorld) -
 
 
 # ---------------------------------------------------------------------------- ranges
-@pytest.mark.parametrize(("wanted", "start", "stop"), [("0-0", 0, 1), ("100-199", 100, 200), ("-10", 590, 600), ("300-", 300, 600)])
+@pytest.mark.parametrize(
+    ("wanted", "start", "stop"), [("0-0", 0, 1), ("100-199", 100, 200), ("-10", 590, 600), ("300-", 300, 600)]
+)
 async def test_one_range(world: FileWorld, wanted: str, start: int, stop: int) -> None:
     data = video(600)
     told = await world.stored(data)
@@ -116,7 +118,9 @@ async def test_several_ranges(world: FileWorld) -> None:
     assert data[-5:] in answer.content
 
 
-@pytest.mark.parametrize("wanted", ["bytes=600-", "bytes=9-1", "bytes=x", "bytes=", "bytes=-0", "bytes=" + "0-1," * 50])
+@pytest.mark.parametrize(
+    "wanted", ["bytes=600-", "bytes=9-1", "bytes=x", "bytes=", "bytes=-0", "bytes=" + "0-1," * 50]
+)
 async def test_ranges_that_cannot_be(world: FileWorld, wanted: str) -> None:
     answer = await get(world, await world.stored(video(600)), Range=wanted)
     assert (answer.status_code, answer.json()["code"]) == (416, 428)
@@ -166,11 +170,17 @@ async def test_what_is_not_there(world: FileWorld, file_id: str) -> None:
 
 async def test_links(world: FileWorld) -> None:
     told = await world.stored(PNG, {"visibility": "channel", "channel": "wall:1"})
-    made = (await world.http.post(f"{told['url']}/link", json={"expires_in": "90s"}, headers=head("bob"))).json()
+    made = (
+        await world.http.post(f"{told['url']}/link", json={"expires_in": "90s"}, headers=head("bob"))
+    ).json()
     answer = await world.http.get(made["url"])
     assert answer.content == PNG
     assert "max-age" in answer.headers["cache-control"]
-    for broken in (made["url"][:-1] + "A", made["url"].replace("expires=", "expires=9"), made["url"].replace("expires", "e")):
+    for broken in (
+        made["url"][:-1] + "A",
+        made["url"].replace("expires=", "expires=9"),
+        made["url"].replace("expires", "e"),
+    ):
         if broken != made["url"]:
             assert (await world.http.get(broken)).status_code == 403
     later = made["expires"] + 1
@@ -201,7 +211,9 @@ async def test_smaller_pictures(world: FileWorld, kind: str) -> None:
     with Image.open(io.BytesIO(answer.content)) as image:
         assert image.size == (200, 133)
     assert answer.headers["content-type"] == "image/jpeg"
-    again = await world.http.get(f"{told['url']}?w=200", headers=head(**{"If-None-Match": answer.headers["etag"]}))
+    again = await world.http.get(
+        f"{told['url']}?w=200", headers=head(**{"If-None-Match": answer.headers["etag"]})
+    )
     assert again.status_code == 304
     assert any(path.endswith("/w200") for path in world.left())
 
@@ -240,7 +252,9 @@ async def test_no_pictures_of_what_is_none(world: FileWorld) -> None:
 
 async def test_one_picture_is_made_once(world: FileWorld) -> None:
     told = await world.stored(picture("JPEG", (3000, 2000)))
-    answers = await asyncio.gather(*(world.http.get(f"{told['url']}?w=800", headers=head()) for _ in range(8)))
+    answers = await asyncio.gather(
+        *(world.http.get(f"{told['url']}?w=800", headers=head()) for _ in range(8))
+    )
     assert len({answer.content for answer in answers}) == 1
 
 

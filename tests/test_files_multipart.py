@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,14 +17,16 @@ from gateway.files.multipart import FIELD_SIZE, PARTS, UploadForm
 from tests.file_world import PNG, FileWorld, file_world, form, head
 from tests.timing import until
 
-BOUNDARIES = st.text(alphabet="abcXYZ019'()+_,-./:=?", min_size=1, max_size=70).filter(lambda text: text.strip())
+BOUNDARIES = st.text(alphabet="abcXYZ019'()+_,-./:=?", min_size=1, max_size=70).filter(
+    lambda text: text.strip()
+)
 
 
 def read(body: bytes, kind: str, cuts: list[int]) -> tuple[UploadForm, bytes]:
     """The form of `body`, fed in pieces that end at `cuts`, and its file."""
     reader, data = UploadForm(kind), b""
     edges = sorted({0, len(body), *(cut % (len(body) + 1) for cut in cuts)})
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         data += b"".join(reader.feed(body[start:stop]))
     return reader, data
 
@@ -59,7 +62,9 @@ def test_any_split_any_boundary_any_content(data: bytes, boundary: str, cuts: li
 @settings(deadline=None)
 @given(st.data())
 def test_content_that_looks_like_a_boundary_is_content(draw: st.DataObject) -> None:
-    near = st.sampled_from([b"\r\n--x", b"\r\n--", b"--x--", b"\r", b"\n--xy", b"\r\n--y\r\n", b"a", b"\r\n-"])
+    near = st.sampled_from(
+        [b"\r\n--x", b"\r\n--", b"--x--", b"\r", b"\n--xy", b"\r\n--y\r\n", b"a", b"\r\n-"]
+    )
     data = b"".join(draw.draw(st.lists(near, max_size=40)))
     if b"\r\n--xyz" in data:
         return
@@ -116,7 +121,9 @@ def test_fields_have_limits() -> None:
     assert "a field" in refused(form(PNG, {f"a{n}": "x" * 8000 for n in range(20)}, boundary="x")[0])
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "a\0b", "x" * 10_000, "..\\..\\x", '\\"', ";;;", "%00.png"])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "a\0b", "x" * 10_000, "..\\..\\x", '\\"', ";;;", "%00.png"]
+)
 def test_names_of_any_kind_are_read(name: str) -> None:
     body, kind = form(PNG, name=name)
     reader, data = read(body, kind, [])
@@ -127,7 +134,9 @@ def test_names_of_any_kind_are_read(name: str) -> None:
 
 def test_what_is_a_file_and_what_a_field() -> None:
     lines = b'--x\r\nContent-Disposition: form-data; name="photo"\r\nContent-Type: image/png\r\n\r\nab\r\n'
-    lines += b'--x\r\nContent-Disposition: form-data; name="note"\r\nContent-Type: text/plain\r\n\r\ncd\r\n--x--'
+    lines += (
+        b'--x\r\nContent-Disposition: form-data; name="note"\r\nContent-Type: text/plain\r\n\r\ncd\r\n--x--'
+    )
     reader, data = read(lines, "multipart/form-data; boundary=x", [])
     assert (data, reader.fields) == (b"ab", {"note": "cd"})
 

@@ -18,13 +18,14 @@ from gateway.wechat.api import Outcome
 
 LABELS = {
     "method": set(module.COMMANDS) | set(module.API_METHODS),
-    "way": set(module.CONNECT_WAYS),
+    "way": set(module.CONNECT_WAYS) | set(module.DOWNLOADS),
     "outcome": set(module.CONNECT_OUTCOMES)
     | set(module.API_OUTCOMES)
     | set(module.SIGN_INS)
     | set(module.HANDSHAKES)
     | set(module.UPSTREAM_OUTCOMES)
     | set(module.CALLBACKS)
+    | set(module.UPLOADS)
     | set(module.RECOVERIES),
     "upstream": set(module.UPSTREAMS),
     "operation": set(module.BROKER_OPERATIONS),

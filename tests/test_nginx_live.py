@@ -140,7 +140,7 @@ async def test_a_reload_loses_nothing(front: Front, make_phone: MakePhone) -> No
         await phone.connect()
         await phone.subscribe(channel)
     sent = 0
-    await asyncio.to_thread(front.nginx.reload)
+    await asyncio.to_thread(front.nginx.reload, wait=False)
     while not all(len(phone.seen("connected")) > 1 for phone in phones):
         await front.gateway.publish(channel, sent)
         sent += 1

@@ -102,7 +102,7 @@ def test_the_listeners_are_the_nodes() -> None:
 )
 def test_nodes(text: str, node: Node) -> None:
     assert parse_node(text, settings()) == node
-    assert f"server {node.socket_address} " in render_site(
+    assert f"server {node.socket_address} max_fails=0;" in render_site(
         Site(DOMAIN, "/c", "/k", nodes=(node,)), settings()
     )
 

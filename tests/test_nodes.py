@@ -170,7 +170,7 @@ async def test_of_a_burst_on_all_nodes_as_many_stay_as_may(nodes: list[Team], cr
         def ended(phones: list[Phone] = phones) -> int:
             return sum(bool(phone.seen("disconnected", code=4500)) for phone in phones)
 
-        await until(lambda: ended() >= 6, "six to go")  # noqa: B023
+        await until(lambda: ended() >= 6, "six to go")
         await result(nodes[0], "info")  # what nodes had to tell each other has been told by now
         assert ended() == 6
         for phone in phones:

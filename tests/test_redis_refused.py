@@ -60,9 +60,15 @@ def refusal(folder: Path, url: str, workers: int) -> str:
     return lines[0]
 
 
-@pytest.fixture(params=[1, 2], ids=["one process", "workers"])
-def refused(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
-    return lambda url: refusal(tmp_path, url, request.param)
+@pytest.fixture
+def refused(tmp_path: Path) -> Callable[[str], str]:
+    """By the supervisor, before it starts anybody."""
+    return lambda url: refusal(tmp_path, url, 2)
+
+
+def test_one_process_alone(guarded: RedisServer, tmp_path: Path) -> None:
+    line = refusal(tmp_path, f"redis://:sesame2@127.0.0.1:{guarded.port}", 1)
+    assert "wrong user name or password" in line
 
 
 def test_nobody_listens(refused: Callable[[str], str]) -> None:

@@ -163,7 +163,9 @@ async def test_checksums(world: FileWorld, algorithm: str) -> None:
     bad = await piece(world, where, 0, PDF[1:5001], Upload_Checksum=f"{algorithm} {good}")
     assert (bad.status_code, bad.json()["code"]) == (460, 426)
     assert await offset(world, where) == 0
-    assert (await piece(world, where, 0, PDF[:5000], Upload_Checksum=f"{algorithm} {good}")).status_code == 204
+    assert (
+        await piece(world, where, 0, PDF[:5000], Upload_Checksum=f"{algorithm} {good}")
+    ).status_code == 204
     assert (await piece(world, where, 5000, PDF[5000:])).status_code == 204
     assert await content(world, where) == PDF
 
@@ -180,7 +182,12 @@ async def test_a_connection_that_breaks_in_a_piece(world: FileWorld, kept: bool)
     """What came is kept, so that the phone need not send it again; with a checksum it is all or nothing."""
     where = await begin(world, 1_000_000)
     lines = [f"{name}: {value}" for name, value in head(**TUS).items()]
-    lines += ["Host: x", "Upload-Offset: 0", "Content-Type: application/offset+octet-stream", "Content-Length: 900000"]
+    lines += [
+        "Host: x",
+        "Upload-Offset: 0",
+        "Content-Type: application/offset+octet-stream",
+        "Content-Length: 900000",
+    ]
     lines += [] if kept else [f"Upload-Checksum: sha1 {base64.b64encode(b'x' * 20).decode()}"]
     _, writer = await asyncio.open_connection("127.0.0.1", world.port)
     writer.write((f"PATCH {where} HTTP/1.1\r\n" + "\r\n".join(lines) + "\r\n\r\n").encode() + video(600_000))
@@ -291,7 +298,9 @@ async def test_uploads_of_one_user_are_counted(tmp_path: Path) -> None:
         assert (await world.http.post("/files/resumable", headers=headers)).status_code == 429
         assert (await piece(world, first, 0, PNG)).status_code == 204
         assert (await world.http.post("/files/resumable", headers=headers)).status_code == 201
-        over = await world.http.post("/files/resumable", headers=head("bob", **TUS, **{"Upload-Length": "2000"}))
+        over = await world.http.post(
+            "/files/resumable", headers=head("bob", **TUS, **{"Upload-Length": "2000"})
+        )
         assert (over.status_code, over.json()["code"]) == (429, 423)
 
 
@@ -313,3 +322,13 @@ async def test_what_a_crash_left_after_the_last_byte_is_finished_when_asked(worl
     assert await offset(world, where) == len(PNG)
     assert await content(world, where) == PNG
 
+
+async def test_the_sign_of_a_whole_upload_outlives_its_file(world: FileWorld) -> None:
+    where = await begin(world, len(PNG))
+    assert (await piece(world, where, 0, PNG)).status_code == 204
+    assert (await piece(world, where, len(PNG), b"")).status_code == 204
+    assert (await world.http.delete(f"/files/{where.rpartition('/')[2]}", headers=head())).status_code == 204
+    assert await offset(world, where) == len(PNG)
+    assert (await piece(world, where, len(PNG), b"x")).status_code == 413
+    assert (await world.http.delete(where, headers=head(**TUS))).status_code == 204
+    assert world.left() == []

@@ -44,7 +44,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 def meta_of(file_id: str, data: bytes, **more: Any) -> Meta:
-    about = {"type": "video/mp4", "user": "alice", "created": NOW, "name": "夏天.mp4"} | more
+    about: dict[str, Any] = {"type": "video/mp4", "user": "alice", "created": NOW, "name": "夏天.mp4"} | more
     return Meta(id=file_id, size=len(data), sha256=hashlib.sha256(data).hexdigest(), **about)
 
 

@@ -15,7 +15,7 @@ from schemathesis.checks import not_a_server_error
 
 from tests.wx_world import World, running
 
-EXAMPLES = 12
+EXAMPLES = 8
 """Requests for each operation, each way of making them up, and each kind of caller."""
 
 

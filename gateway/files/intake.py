@@ -51,7 +51,7 @@ class Intake:
         self._limit = limit
         self._pieces: list[bytes] = []
         self._waiting = 0
-        self._writing: asyncio.Task[None] | None = None
+        self._writing: asyncio.Future[None] | None = None
         self.received = 0
         # Below: only in the thread that writes, of which there is one at a time.
         self._head = b""
@@ -83,7 +83,7 @@ class Intake:
     async def _start(self) -> None:
         await self._settled()
         pieces, self._pieces, self._waiting = self._pieces, [], 0
-        self._writing = asyncio.create_task(self._writer.write(pieces, self._digest))
+        self._writing = asyncio.ensure_future(self._writer.write(pieces, self._digest))
 
     async def _settled(self) -> None:
         if self._writing is not None:
@@ -152,6 +152,8 @@ class Intake:
         width = height = 0
         # Anything may come out of a parser that is fed with anything; the size is a courtesy.
         with contextlib.suppress(Exception):
-            width, height = (int(side) for side in imagesize.get(io.BytesIO(self._image), exif_rotation=False))
+            width, height = (
+                int(side) for side in imagesize.get(io.BytesIO(self._image), exif_rotation=False)
+            )
         self._image.clear()
         return (width, height) if width > 0 and height > 0 else (0, 0)

@@ -90,13 +90,14 @@ class Partials:
 
         return await self.run(count)
 
-    async def info(self, owner: Owner, file_id: str) -> tuple[PartialInfo, int]:
-        """What was said at the start, and how many bytes there are. Raises ClientError 422 without one."""
+    async def info(self, owner: Owner, file_id: str) -> tuple[PartialInfo, int, bool]:
+        """What was said at the start, how many bytes there are, and whether they are a file by now. Raises
+        ClientError 422 where there is no such upload."""
         if not is_id(file_id):
             raise ClientError(ERROR_FILE_NOT_FOUND)
         return await self.run(self._info, self._stem(owner, file_id))
 
-    def _info(self, stem: Path) -> tuple[PartialInfo, int]:
+    def _info(self, stem: Path) -> tuple[PartialInfo, int, bool]:
         try:
             info = _decoder.decode(_suffixed(stem, ".json").read_bytes())
             offset = _suffixed(stem, ".data").stat().st_size
@@ -104,9 +105,8 @@ class Partials:
             raise ClientError(ERROR_FILE_NOT_FOUND) from None
         if info.expires <= self._wall():
             raise ClientError(ERROR_FILE_NOT_FOUND, "this upload has expired")
-        if _suffixed(stem, ".done").exists():
-            offset = info.length
-        return info, offset
+        done = _suffixed(stem, ".done").exists()
+        return info, info.length if done else offset, done
 
     @asynccontextmanager
     async def writing(self, owner: Owner, file_id: str) -> AsyncIterator[Partial]:
@@ -116,8 +116,7 @@ class Partials:
         stem = self._stem(owner, file_id)
         descriptor = await self.run(_lock, _suffixed(stem, ".data"))
         try:
-            info, offset = await self.run(self._info, stem)
-            yield Partial(self, stem, descriptor, info, offset)
+            yield Partial(self, stem, descriptor, *await self.run(self._info, stem))
         finally:
             os.close(descriptor)
 
@@ -171,20 +170,22 @@ class Partial:
 
     Attributes:
         offset: bytes that there are; equal to `info.length` when all have come.
+        done: whether they have become a file.
     """
 
     def __init__(
-        self, partials: Partials, stem: Path, descriptor: int, info: PartialInfo, offset: int
+        self, partials: Partials, stem: Path, descriptor: int, info: PartialInfo, offset: int, done: bool
     ) -> None:
         self._run = partials.run
         self._stem = stem
         self._descriptor = descriptor
         self.info = info
         self.offset = offset
+        self.done = done
 
     @property
-    def is_done(self) -> bool:
-        """Whether all has come; `done` may still have to be called."""
+    def is_whole(self) -> bool:
+        """Whether all has come."""
         return self.offset == self.info.length
 
     async def append(self, pieces: Sequence[bytes], look: Callable[[bytes], object]) -> None:

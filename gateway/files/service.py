@@ -251,10 +251,10 @@ class Upload:
         await files.judge(owner, meta, self._writer)
         await self._writer.commit(meta)
         self.meta = meta
-        if self.progress is not None:
-            self.progress.ends("done", self.intake.received)
         if meta.channel:
             await self._announce(meta)
+        if self.progress is not None:
+            self.progress.ends("done", self.intake.received)
         return meta
 
     def _describe(self, facts: Facts, options: FileOptions) -> Meta:

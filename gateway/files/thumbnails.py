@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import warnings
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +17,8 @@ AT_A_TIME: Final = 2
 """Pictures that are decoded at once: each takes up to four bytes for each of its pixels."""
 MAX_PIXELS: Final = 40_000_000
 """Pixels of a picture that is decoded as a whole."""
-MAX_JPEG_PIXELS: Final = 120_000_000
-"""Cameras make 12 to 108 million, and a JPEG is decoded at a fraction of its size."""
+MAX_JPEG_PIXELS: Final = 89_000_000
+"""Pillow's own limit. Cameras make 12 to 50 million, and a JPEG is decoded at a fraction of its size."""
 QUALITY: Final = 82
 FORMATS: Final = {
     "image/jpeg": "JPEG",
@@ -81,8 +80,7 @@ def shrink(path: Path, decoder: str, width: int) -> bytes:
         ClientError: 107 where it cannot be decoded or has too many pixels.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=[decoder]) as image:
-            warnings.simplefilter("ignore")  # damaged metadata; the picture may be fine
+        with Image.open(path, formats=[decoder]) as image:
             _check(image, decoder)
             # Decodes a JPEG at 1/2, 1/4 or 1/8 of its size: less time, less memory.
             image.draft("RGB", (width * 2, width * 2 * image.height // max(1, image.width)))

@@ -123,8 +123,8 @@ class Resumable:
     async def head(self, file_id: str, request: Request) -> Response:
         """200 with how far it is."""
         owner = await self._files.access.owner(request.headers)
-        info, offset = await self._files.partials.info(owner, file_id)
-        if offset == info.length and not await self._files.storage.stat(file_id):
+        info, offset, done = await self._files.partials.info(owner, file_id)
+        if offset == info.length and not done:
             # All had come when a process died: what was left to do is done now.
             async with self._files.partials.writing(owner, file_id) as partial:
                 await self._complete(owner, file_id, partial)
@@ -148,7 +148,7 @@ class Resumable:
             except ClientDisconnect:
                 return _answer(400, {})  # nobody reads it; what has come is kept
             await self._look(partial, offset)
-            if partial.is_done:
+            if partial.is_whole:
                 await self._complete(owner, file_id, partial)
             return _answer(204, {"Upload-Offset": str(partial.offset), **_expiry(partial.info)})
 
@@ -189,7 +189,7 @@ class Resumable:
 
     async def _look(self, partial: Partial, before: int) -> None:
         """Refuse what is not wanted as soon as its head is here, not after 200 MB."""
-        if before >= HEAD or not (partial.offset >= HEAD or partial.is_done):
+        if before >= HEAD or not (partial.offset >= HEAD or partial.is_whole):
             return
         head = b""
         async for chunk in partial.read():
@@ -204,6 +204,8 @@ class Resumable:
         """The last byte is here: make it a file. What is refused is gone, what could not be done can be asked
         for again."""
         files, info = self._files, partial.info
+        if partial.done:
+            return
         if await files.storage.stat(file_id) is None:
             try:
                 options = parse_options(info.fields, files.settings.visibility, files.settings.ttl)

@@ -11,7 +11,7 @@ from string import Template
 from typing import Final
 
 from gateway.config import Settings
-from gateway.errors import ERROR_BAD_REQUEST, ERROR_INTERNAL
+from gateway.errors import ERROR_BAD_REQUEST, ERROR_FILE_RANGE, ERROR_INTERNAL
 from gateway.handshake import PATH
 from gateway.http.app import BODY_LIMIT, ERRORS_OF_STATUS
 from gateway.http.listener import KEEP_ALIVE
@@ -165,8 +165,8 @@ def _blocks(site: Site, settings: Settings) -> dict[str, str]:
     return {
         "listen": _lines(f"listen {each}{protocol} backlog={backlog};" for each in site.listens),
         "http_listen": _lines(f"listen {each};" for each in site.http_listen),
-        "socket_nodes": _lines(_server(node.socket_address) for node in nodes),
-        "http_nodes": _lines(_server(node.http_address) for node in nodes),
+        "socket_nodes": _lines(f"server {node.socket_address} max_fails=0;" for node in nodes),
+        "http_nodes": _lines(_http_server(node.http_address) for node in nodes),
         "trusted": _lines(f"set_real_ip_from {each};" for each in values.load_balancers(settings)),
         "trusted_geo": _lines(f"{each} 0;" for each in values.load_balancers(settings)),
         "sources": _sources(site),
@@ -182,7 +182,7 @@ def _lines(lines: Iterable[str]) -> str:
     return "\n".join(f"    {line}" for line in lines)
 
 
-def _server(address: str) -> str:
+def _http_server(address: str) -> str:
     return f"server {address} max_fails={values.MAX_FAILS} fail_timeout={values.FAIL_TIMEOUT}s;"
 
 
@@ -224,5 +224,7 @@ def _error_pages(settings: Settings) -> str:
 
 def _code(status: int) -> int:
     """The code in the registry of reply errors, as the gateway itself would answer."""
+    if status == 416:
+        return ERROR_FILE_RANGE.code
     other = ERROR_INTERNAL if status >= 500 else ERROR_BAD_REQUEST
     return ERRORS_OF_STATUS.get(status, other).code

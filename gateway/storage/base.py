@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from msgspec import Struct
 
-CHUNK: Final = 256 * 1024
+CHUNK: Final = 128 * 1024
 """Bytes that are read or written at a time: large beside the cost of a thread's turn, small beside memory."""
 
 Visibility = Literal["owner", "signed_in", "channel", "link"]
@@ -72,8 +72,9 @@ def is_id(text: str) -> bool:
 class Writer(Protocol):
     """One file on its way in. Used by one task; after an error only `abort` may be called."""
 
-    async def write(self, pieces: Sequence[bytes], through: Through) -> None:
-        """Append what `through` makes of each piece; its errors come out here."""
+    def write(self, pieces: Sequence[bytes], through: Through) -> Awaitable[None]:
+        """Append what `through` makes of each piece; its errors come out of what is returned. It begins at
+        once, and must have ended before anything else is asked of the writer."""
 
     async def seal(self) -> None:
         """All was written; it is durable now, and still invisible."""

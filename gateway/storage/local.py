@@ -11,12 +11,13 @@ number of processes that share the directory.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
 import shutil
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import IO, Final, TypeVar
@@ -26,8 +27,11 @@ import msgspec
 from gateway.errors import ERROR_INTERNAL, UpstreamError
 from gateway.storage.base import CHUNK, Meta, Through, Writer, is_id, new_id
 from gateway.storage.threads import Threads
+from gateway.units import MB
 
 THREADS: Final = 8
+FLUSH: Final = 8 * MB
+"""Bytes after which an upload begins to reach the disk."""
 _decoder: Final = msgspec.json.Decoder(Meta)
 T = TypeVar("T")
 
@@ -203,12 +207,10 @@ class LocalStorage:
         await self._threads.close()
 
     async def _run(self, work: Callable[..., T], *args: object) -> T:
-        try:
-            return await self._threads.run(work, *args)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise UpstreamError(ERROR_INTERNAL, f"the directory of files: {error.strerror}") from error
+        return await self._start(work, *args)
+
+    def _start(self, work: Callable[..., T], *args: object) -> asyncio.Future[T]:
+        return self._threads.start(_guarded, work, *args)
 
 
 class LocalWriter:
@@ -220,16 +222,27 @@ class LocalWriter:
         self._lock = lock
         self._id = file_id
         self._file: IO[bytes] | None = None
+        self._unflushed = 0
+        self._flush: asyncio.Future[None] | None = None
         self._done = False
 
-    async def write(self, pieces: Sequence[bytes], through: Through) -> None:
+    def write(self, pieces: Sequence[bytes], through: Through) -> Awaitable[None]:
         """See `Writer.write`."""
-        await self._storage._run(self._write, pieces, through)
+        if (
+            self._file is not None
+            and self._unflushed >= FLUSH
+            and (self._flush is None or self._flush.done())
+        ):
+            # Beside the upload: else its last byte would wait for all of them to reach the disk.
+            self._unflushed = 0
+            self._flush = self._storage._start(os.fdatasync, self._file.fileno())
+        return self._storage._start(self._write, pieces, through)
 
     def _write(self, pieces: Sequence[bytes], through: Through) -> None:
         file = self._opened()
         for piece in pieces:
             rest = memoryview(through(piece))
+            self._unflushed += len(rest)
             while rest:  # a raw file may take less than all of it
                 rest = rest[file.write(rest) :]
 
@@ -241,7 +254,16 @@ class LocalWriter:
 
     async def seal(self) -> None:
         """See `Writer.seal`."""
+        await self._flushed()
         await self._storage._run(lambda: os.fsync(self._opened().fileno()))
+
+    async def _flushed(self) -> None:
+        """The file may be closed: nothing is under way with it."""
+        if self._flush is not None:
+            # An error comes again from the fsync that follows, or does not matter any more.
+            await asyncio.wait({self._flush})
+            if not self._flush.cancelled():
+                self._flush.exception()
 
     async def read(self) -> AsyncGenerator[bytes, None]:
         """See `Writer.read`."""
@@ -260,6 +282,7 @@ class LocalWriter:
     async def abort(self) -> None:
         """See `Writer.abort`."""
         if not self._done:
+            await self._flushed()
             await self._storage._run(self._abort)
 
     def _abort(self) -> None:
@@ -271,6 +294,16 @@ class LocalWriter:
         os.close(self._lock)
         if self._file is not None:
             self._file.close()
+
+
+def _guarded(work: Callable[..., T], *args: object) -> T:
+    """What the disk refuses is nobody's fault but ours; what is not there is an answer."""
+    try:
+        return work(*args)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UpstreamError(ERROR_INTERNAL, f"the directory of files: {error.strerror}") from error
 
 
 def _open(path: Path) -> IO[bytes]:

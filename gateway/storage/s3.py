@@ -18,6 +18,7 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -72,7 +73,9 @@ class S3Storage:
         self._lock = threading.Lock()
         self._made: Any = None
         self._next_deep_sweep = 0.0
-        _import_boto3()
+        # Only looked for: a process that serves no files need not load it.
+        if find_spec("boto3") is None:
+            raise GatewayError('files.s3_url: boto3 is missing; pip install "wx-gateway[s3]"')
 
     # ------------------------------------------------------------------ the client
     def client(self) -> Any:
@@ -83,7 +86,9 @@ class S3Storage:
             return self._made
 
     def _make(self) -> Any:
-        boto3, config = _import_boto3()
+        import boto3
+        from botocore.config import Config
+
         settings = self._settings
         return boto3.session.Session().client(
             "s3",
@@ -91,7 +96,7 @@ class S3Storage:
             region_name=settings.region,
             aws_access_key_id=settings.access_key or None,
             aws_secret_access_key=settings.secret_key or None,
-            config=config(
+            config=Config(
                 signature_version="s3v4",
                 s3={"addressing_style": settings.addressing},
                 retries={"max_attempts": 3, "mode": "standard"},
@@ -370,15 +375,6 @@ class S3Writer:
         elif self._sealed:
             self._sealed = False
             self._storage.call("delete_object", self._key)
-
-
-def _import_boto3() -> tuple[Any, Any]:
-    try:
-        import boto3
-        from botocore.config import Config
-    except ImportError:
-        raise GatewayError('files.s3_url: boto3 is missing; pip install "wx-gateway[s3]"') from None
-    return boto3, Config
 
 
 def _code(error: Exception) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import TypeVar, TypeVarTuple, Unpack
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Threads:
@@ -17,12 +17,13 @@ class Threads:
     def __init__(self, count: int, name: str) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
 
-    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of `work`. It runs to its end even if the caller is cancelled."""
-        loop = asyncio.get_running_loop()
-        if kwargs:
-            return await loop.run_in_executor(self._pool, lambda: work(*args, **kwargs))
-        return await loop.run_in_executor(self._pool, work, *args)
+    def start(self, work: Callable[[Unpack[Ts]], T], *args: *Ts) -> asyncio.Future[T]:
+        """Begin `work`; the future of its result. It runs to its end even if the future is cancelled."""
+        return asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
+
+    async def run(self, work: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:
+        """The result of `work`."""
+        return await self.start(work, *args)
 
     async def close(self) -> None:
         """Wait for what runs, take nothing new."""

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from xml.etree.ElementTree import Element, ParseError  # noqa: S405 (types; what parses is defusedxml)
+from xml.etree.ElementTree import Element, ParseError  # types only: what parses is defusedxml
 
 import msgspec
 from defusedxml.ElementTree import fromstring

@@ -1,0 +1,130 @@
+"""What nodes share beside sessions: claims on wx.login codes, and access tokens. One contract each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import pytest
+
+from gateway.access_tokens_redis import RedisTokenStorage
+from gateway.brokers.redis_server import Tuning
+from gateway.brokers.redis_topology import make_topology
+from gateway.claims_redis import RedisCodeClaims
+from gateway.sessions import SessionKeyCipher
+from gateway.signin import CodeClaims, MemoryCodeClaims
+from gateway.wechat.access_token import AccessToken, MemoryTokenStorage, TokenStorage
+from tests.broker_worlds import RedisWorld
+from tests.redis_server import shared_cluster, shared_servers
+
+APP = "wx0000000000000001"
+TOKEN = "an access token that nobody may read"
+
+
+@dataclass
+class World:
+    """Both stores, as each of two nodes has them, and all that lies in Redis."""
+
+    claims: list[CodeClaims]
+    tokens: list[TokenStorage]
+    dump: Callable[[], str]
+
+
+@contextlib.asynccontextmanager
+async def memory() -> AsyncIterator[World]:
+    claims, tokens = MemoryCodeClaims(now=time.time), MemoryTokenStorage()
+    yield World([claims, claims], [tokens, tokens], lambda: "")
+
+
+@contextlib.asynccontextmanager
+async def shared(where: RedisWorld) -> AsyncIterator[World]:
+    topologies = [make_topology(where.urls, where.prefix, f"node{n}", Tuning()) for n in range(2)]
+    for topology in topologies:
+        await topology.start()
+    cipher = SessionKeyCipher("encryption key")
+
+    def dump() -> str:
+        redis = shared_servers()[0].client()
+        return f"{[(key, redis.dump(key)) for key in redis.scan_iter(f'{where.prefix}:*')]!r}"
+
+    yield World(
+        [RedisCodeClaims(each, where.prefix) for each in topologies],
+        [RedisTokenStorage(each, cipher, where.prefix, time.time) for each in topologies],
+        dump,
+    )
+    for topology in topologies:
+        await topology.close()
+
+
+def redis() -> contextlib.AbstractAsyncContextManager[World]:
+    return shared(RedisWorld([shared_servers()[0].url]))
+
+
+def redis_cluster() -> contextlib.AbstractAsyncContextManager[World]:
+    return shared(RedisWorld([f"redis+cluster://127.0.0.1:{shared_cluster()[0].port}"]))
+
+
+WORLDS = {"memory": memory, "redis": redis, "redis-cluster": redis_cluster}
+
+
+@pytest.fixture(params=list(WORLDS))
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    async with WORLDS[request.param]() as world:
+        yield world
+
+
+async def test_of_all_nodes_one_may_exchange_a_code(world: World) -> None:
+    got = await asyncio.gather(*(world.claims[n % 2].claim("one code") for n in range(20)))
+    assert sorted(got) == [False] * 19 + [True]
+
+
+async def test_a_claim_that_was_given_back_can_be_made_again(world: World) -> None:
+    assert await world.claims[0].claim("code")
+    await world.claims[0].release("code")
+    assert await world.claims[1].claim("code")
+
+
+async def test_codes_do_not_stand_in_each_others_way(world: World) -> None:
+    assert await world.claims[0].claim("a")
+    assert await world.claims[1].claim("b")
+
+
+async def test_a_token_that_one_node_saved_is_found_by_the_others(world: World) -> None:
+    assert await world.tokens[1].load(APP) is None
+    token = AccessToken(TOKEN, time.time() + 7200)
+    await world.tokens[0].save(APP, token)
+    assert await world.tokens[1].load(APP) == token
+    assert await world.tokens[1].load("wx0000000000000002") is None
+
+
+async def test_a_newer_token_replaces_the_older(world: World) -> None:
+    for value in ("first", "second"):
+        await world.tokens[0].save(APP, AccessToken(value, time.time() + 7200))
+    found = await world.tokens[1].load(APP)
+    assert found is not None
+    assert found.value == "second"
+
+
+async def test_of_all_nodes_one_may_force_a_new_token(world: World) -> None:
+    got = await asyncio.gather(*(world.tokens[n % 2].claim_force(APP, 30.0) for n in range(10)))
+    assert sorted(got) == [False] * 9 + [True]
+
+
+async def test_what_lies_in_redis_tells_no_token(world: World) -> None:
+    await world.tokens[0].save(APP, AccessToken(TOKEN, time.time() + 7200))
+    assert TOKEN not in world.dump()
+
+
+async def test_under_another_secret_a_token_is_as_good_as_none() -> None:
+    where = RedisWorld([shared_servers()[0].url])
+    topology = make_topology(where.urls, where.prefix, "node", Tuning())
+    await topology.start()
+    for secret, found in (("one", True), ("other", False)):
+        storage = RedisTokenStorage(topology, SessionKeyCipher(secret), where.prefix, time.time)
+        if found:
+            await storage.save(APP, AccessToken(TOKEN, time.time() + 7200))
+        assert (await storage.load(APP) is not None) is found
+    await topology.close()
