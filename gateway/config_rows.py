@@ -129,8 +129,8 @@ class Session(Rows):
     """How long a token lives after it was last used. Shorter signs idle users out sooner."""
     encryption_key: EncryptionKey = SecretStr("")
     """32 bytes as base64 or hex (`openssl rand -base64 32`) that encrypt WeChat's session keys at rest.
-    Empty: a random key per process, allowed only without Redis. After a change each user has to sign in once more
-    before open data can be read."""
+    Empty: a random key per process, allowed only without Redis. After a change each user has to sign in once
+    more before open data can be read."""
 
     def key(self) -> bytes | None:
         """The 32 bytes of `encryption_key`, or None where each process makes its own."""

@@ -159,6 +159,7 @@ def test_an_unfinished_frame_waits() -> None:
         bytes((0xF1, 0x80, 1, 2, 3, 4)),  # reserved bits
         bytes((0x8B, 0x80, 1, 2, 3, 4)),  # a reserved control frame
     ],
+    ids=["unmasked", "compressed", "continuation", "close", "opcode", "reserved bits", "control"],
 )
 def test_what_is_unusual_or_wrong_is_for_the_library_to_judge(frame: bytes) -> None:
     hello = client_frame(Opcode.TEXT, b"hello")

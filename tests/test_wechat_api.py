@@ -19,8 +19,8 @@ from gateway.errors import (
     Error,
     UpstreamError,
 )
-from gateway.wechat import api as module
 from gateway.wechat.api import CodeSession, Outcome
+from gateway.wechat.errcodes import MEANINGS
 from gateway.wechat.sandbox import Fault, Login
 from tests.servers import http_answer, serve_raw
 from tests.timing import MS
@@ -303,5 +303,5 @@ async def test_durations_are_the_clock_between_start_and_end() -> None:
 
 
 def test_every_outcome_is_in_the_closed_set() -> None:
-    meanings = {meaning.outcome for meaning in module._MEANINGS.values()}
+    meanings = {meaning.outcome for meaning in MEANINGS.values()}
     assert meanings < set(get_args(Outcome))

@@ -8,7 +8,7 @@ from typing import Final
 
 from gateway.doctor import certificates, exposure, files, names, sockets, web, wechat
 from gateway.doctor.advice import domain_lists, unprovable
-from gateway.doctor.report import Finding, Report, fail
+from gateway.doctor.report import Finding, Level, Report, fail
 from gateway.doctor.target import CannotGoOn, Options, Target
 from gateway.doctor.wire import Refused
 
@@ -64,7 +64,9 @@ def examine(options: Options, told: Callable[[str], None] = lambda name: None) -
         _chain(target, SOCKET, findings, told)
     if options.wechat:
         _chain(target, (wechat.apps,), findings, told)
-    return Report(options.domain, findings, domain_lists(options.domain), unprovable(options.domain))
+    usable = all(each.level is not Level.FAIL for each in findings if each.check == names.CHECK)
+    lists = domain_lists(options.domain) if usable else {}
+    return Report(options.domain, findings, lists, unprovable(options.domain))
 
 
 def _chain(

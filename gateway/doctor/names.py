@@ -10,12 +10,14 @@ from ipaddress import ip_address
 from gateway.doctor.report import Finding, fail, ok, warn
 from gateway.doctor.target import CannotGoOn, Target
 
+CHECK = "name"
+
 _NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]")
 
 
 def is_a_name(target: Target) -> Iterator[Finding]:
     """WeChat's lists take names only: no IP, no localhost, and best no port."""
-    check, domain = "name", target.domain
+    check, domain = CHECK, target.domain
     if re.search(r":[0-9]+\Z", domain) and not _is_ip(domain):
         name = domain.rpartition(":")[0]
         yield fail(

@@ -98,7 +98,8 @@ class Report:
         self._show_advice(console)
 
     def _show_advice(self, console: Console) -> None:
-        console.print("\nFor the console, mp.weixin.qq.com → 开发管理 → 开发设置 → 服务器域名:")
+        if self.domains:
+            console.print("\nFor the console, mp.weixin.qq.com → 开发管理 → 开发设置 → 服务器域名:")
         for name, value in self.domains.items():
             console.print(Text(f"  {name:<24} {value}"))
         console.print("\nNo program can check:")

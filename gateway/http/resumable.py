@@ -189,7 +189,7 @@ class Resumable:
 
     async def _look(self, partial: Partial, before: int) -> None:
         """Refuse what is not wanted as soon as its head is here, not after 200 MB."""
-        if before >= HEAD or not (partial.offset >= HEAD or partial.is_whole):
+        if partial.done or before >= HEAD or not (partial.offset >= HEAD or partial.is_whole):
             return
         head = b""
         async for chunk in partial.read():

@@ -52,6 +52,7 @@ def test_bad_names_end_the_examination(domain: str, fix: str) -> None:
     assert len(report.findings) == 1
     assert fix in report.findings[0].fix
     assert report.exit_code == 2
+    assert not report.domains, "nothing to paste"
 
 
 def test_a_name_that_does_not_resolve() -> None:
