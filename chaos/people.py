@@ -9,7 +9,7 @@ import centrifuge  # type: ignore[import-untyped]
 
 from chaos.team import HMAC_SECRET
 from chaos.verdict import Record
-from gateway.token_maker import make_token
+from gateway.auth.token_maker import make_token
 
 RECONNECT = 0.05
 RECONNECT_MAX = 1.0

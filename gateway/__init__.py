@@ -1,8 +1,8 @@
 """The realtime gateway for WeChat mini-programs.
 
-    from gateway import Gateway            handlers in Python, run by `gateway serve module:name`
-    from gateway import Publisher          publish over Redis from any other program, with asyncio
-    from gateway import SyncPublisher      the same for Django, Celery and scripts
+from gateway import Gateway            handlers in Python, run by `gateway serve module:name`
+from gateway import Publisher          publish over Redis from any other program, with asyncio
+from gateway import SyncPublisher      the same for Django, Celery and scripts
 """
 
 from gateway.backend.app import Gateway

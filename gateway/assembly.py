@@ -12,33 +12,33 @@ from typing import NamedTuple
 import httpx
 from fastapi import APIRouter
 
-from gateway.access_tokens_redis import RedisTokenStorage
 from gateway.assembly_wx import WxParts, build_wx
+from gateway.auth.access_tokens_redis import RedisTokenStorage
+from gateway.auth.claims_redis import RedisCodeClaims
+from gateway.auth.credentials import Authenticator
+from gateway.auth.jwks import Jwks
+from gateway.auth.sessions import MemorySessionStore, SessionKeyCipher, SessionStore
+from gateway.auth.sessions_redis import RedisSessionStore
+from gateway.auth.signin import CodeClaims, MemoryCodeClaims, SignIn
+from gateway.auth.tokens import TokenVerifier
 from gateway.backend.base import Backend
 from gateway.brokers.base import Broker, PresenceStore
 from gateway.brokers.memory import MemoryBroker, MemoryPresenceStore
 from gateway.brokers.redis import RedisBroker
 from gateway.brokers.redis_presence import RedisPresenceStore
-from gateway.claims_redis import RedisCodeClaims
 from gateway.client import Limits
-from gateway.commands import Commands
 from gateway.config import Settings
-from gateway.connecting import Connecting
-from gateway.credentials import Authenticator
 from gateway.deadlines import Deadlines
-from gateway.dispatch import Dispatcher
 from gateway.files.service import Files
-from gateway.handshake import Handshakes
-from gateway.jwks import Jwks
 from gateway.metrics import Counts, Metrics
-from gateway.node import Node
+from gateway.node.node import Node
 from gateway.outbox import Outboxes
-from gateway.peers import Peers
-from gateway.sessions import MemorySessionStore, SessionKeyCipher, SessionStore
-from gateway.sessions_redis import RedisSessionStore
-from gateway.signin import CodeClaims, MemoryCodeClaims, SignIn
-from gateway.tokens import TokenVerifier
-from gateway.websocket import Connection, Shared
+from gateway.websocket.commands import Commands
+from gateway.websocket.connecting import Connecting
+from gateway.websocket.connection import Connection, Shared
+from gateway.websocket.dispatch import Dispatcher
+from gateway.websocket.handshake import Handshakes
+from gateway.websocket.peers import Peers
 from gateway.wechat.access_token import MemoryTokenStorage, TokenStorage
 from gateway.wechat.api import App, Outcome, WeChatAPI
 from gateway.wechat.sandbox import Sandbox, sandbox_router

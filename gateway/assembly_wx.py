@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 import httpx
 
+from gateway.auth.sessions import SessionStore
+from gateway.auth.signin import CodeClaims, SignIn
 from gateway.backend.base import Backend
 from gateway.config import Settings
-from gateway.config_rows import WeChatApp
+from gateway.config.rows import WeChatApp
 from gateway.http.callback import CallbackDesk
 from gateway.http.wx import WxServices
 from gateway.http.wx_data import OpenDataDesk
 from gateway.metrics import Metrics
-from gateway.node import Node
-from gateway.peers import Peers
-from gateway.sessions import SessionStore
-from gateway.signin import CodeClaims, SignIn
+from gateway.node.node import Node
+from gateway.websocket.peers import Peers
 from gateway.wechat.access_token import AccessTokenKeeper, TokenStorage
 from gateway.wechat.api import App, Outcome
 from gateway.wechat.callback import CallbackApp

@@ -18,7 +18,7 @@ import structlog
 
 from gateway.assembly import Parts, build
 from gateway.backend.base import Backend
-from gateway.config import ConfigError, Settings
+from gateway.config import ChannelOptions, ConfigError, Settings
 from gateway.errors import DISCONNECT_SHUTDOWN
 from gateway.http.app import build_public_app
 from gateway.http.internal import InternalApp
@@ -26,9 +26,9 @@ from gateway.http.listener import HTTPListener
 from gateway.http.ops import OpsApp
 from gateway.http.server_api import ServerAPI
 from gateway.sockets import bind_all, port_of, url_of
-from gateway.sweeper import sweep_forever
 from gateway.systemd import notify
-from gateway.websocket import CLOSE_TIMEOUT, Connection
+from gateway.websocket.connection import CLOSE_TIMEOUT, Connection
+from gateway.websocket.sweeper import sweep_forever
 
 DRAIN_STEP: Final = 0.05
 """Seconds between two portions of clients that are told to go."""
@@ -226,9 +226,9 @@ def _reload(server: Server, reload: Callable[[], Settings]) -> None:
 
 
 def restart_needed(old: Settings, new: Settings) -> list[str]:
-    """The sections whose changes a reload does not take over."""
+    """The keys that have changed and that a reload does not take over."""
     taken = {
-        "channels": set(new.channels.model_dump()),
+        "channels": {*ChannelOptions.model_fields, "namespaces", "max_name_length"},
         "api": {"keys"},
         "wechat": {"apps"},
         "client": {"token_hmac_secret", "token_hmac_previous_secret", "token_public_key"},

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 
 from gateway.config import Settings
+from gateway.config.units import parse_address
 from gateway.errors import GatewayError
-from gateway.units import parse_address
 
 LISTENERS = ("http", "websocket", "internal")
 

@@ -29,10 +29,10 @@ import structlog
 
 from gateway.brokers.redis import RedisBroker
 from gateway.config import ConfigError, Settings
+from gateway.config.units import parse_address
 from gateway.errors import GatewayError
 from gateway.protocol import ClientInfo, Publication
 from gateway.sockets import bind, port_of
-from gateway.units import parse_address
 
 BACKOFF: Final = 0.5
 """Seconds before a crashed child is started again; doubled with each crash in a row."""

@@ -15,13 +15,13 @@ from typing import Any
 import httpx
 from PIL import Image
 
+from gateway.auth.token_maker import make_token
 from gateway.backend.base import Backend, NoBackend
 from gateway.brokers.base import HistoryFilter
 from gateway.config import load
 from gateway.files.service import Files
-from gateway.node import Node
+from gateway.node.node import Node
 from gateway.server import Server
-from gateway.token_maker import make_token
 from tests.timing import MS
 
 SECRET = "a secret that only the tests of files know"

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from gateway.token_maker import make_token
+from gateway.auth.token_maker import make_token
 from tests.timing import MS
 
 ROOT = Path(__file__).resolve().parent.parent

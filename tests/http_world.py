@@ -18,7 +18,7 @@ from gateway.http.listener import HTTPListener
 from gateway.http.ops import OpsApp
 from gateway.http.server_api import ServerAPI
 from gateway.metrics import Metrics
-from gateway.node import Node
+from gateway.node.node import Node
 from gateway.outbox import Outboxes
 
 KEY = "the key of the tests"

@@ -13,9 +13,9 @@ from gateway.client import Client, Limits
 from gateway.config import load
 from gateway.errors import Disconnect
 from gateway.frames import text_frame
-from gateway.membership import Order
 from gateway.metrics import Metrics
-from gateway.node import Node
+from gateway.node.membership import Order
+from gateway.node.node import Node
 from gateway.outbox import Outboxes
 from gateway.protocol import encode_disconnect, encode_reply
 

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 
-from gateway.breaker import Breaker
+from gateway.upstream.breaker import Breaker
 from gateway.wechat.access_token import (
     EXPIRY_MARGIN,
     FORCE_INTERVAL,

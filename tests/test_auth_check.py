@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from gateway import auth_check
-from gateway.auth_check import CheckedSession, SessionChecker, headers_of
+from gateway.auth import check as auth_check
+from gateway.auth.check import CheckedSession, SessionChecker, headers_of
 from gateway.errors import UpstreamError
 from tests.servers import http_answer, serve_app, serve_raw
 from tests.wx_world import APP, World, running

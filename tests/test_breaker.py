@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.breaker import Breaker
+from gateway.upstream.breaker import Breaker
 
 
 def test_closed_until_the_threshold() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from gateway.cli_config import config_app
+from gateway.cli.config import config_app
 from gateway.config import DEV_DEFAULTS, Settings, load, load_with_origins
-from gateway.config_doc import markdown, toml
-from gateway.config_rows import ChannelOptions, WeChatApp, section_models
-from gateway.config_types import MASK
+from gateway.config.doc import markdown, toml
+from gateway.config.rows import ChannelOptions, WeChatApp, section_models
+from gateway.config.types import MASK
 
 DOCS = Path(__file__).parent.parent / "docs"
 PLANTED = "pl4nted-s3cret"

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway import cluster
 from gateway.brokers.memory import MemoryBroker
-from gateway.cluster import (
+from gateway.errors import UpstreamError
+from gateway.node import cluster
+from gateway.node.cluster import (
     NODE_TTL,
     Cluster,
     DisconnectUser,
@@ -24,7 +25,6 @@ from gateway.cluster import (
     Target,
     UnsubscribeUser,
 )
-from gateway.errors import UpstreamError
 from gateway.protocol import ClientInfo, Publication, raw
 from tests.rooms import Clock, quiet
 from tests.timing import MS

@@ -15,11 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gateway import delivery
 from gateway.brokers.base import BrokerEvents, History, HistoryFilter, PublishOptions
 from gateway.brokers.memory import MemoryBroker
 from gateway.client import Client
 from gateway.errors import DISCONNECT_INSUFFICIENT_STATE, UpstreamError
+from gateway.node import delivery
 from gateway.protocol import ClientInfo, Publication, StreamPosition, encode_publication, raw
 from tests.broker_worlds import until
 from tests.rooms import Clock, House, Phone, quiet

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gateway.client import Client, State
-from gateway.dispatch import AT_A_TIME, BACKLOG_HIGH, Dispatcher
 from gateway.errors import (
     DISCONNECT_BAD_REQUEST,
     DISCONNECT_INTERNAL,
@@ -27,6 +26,7 @@ from gateway.errors import (
 )
 from gateway.metrics import Metrics
 from gateway.protocol import Command, EmptyResult, RPCRequest, encode_reply
+from gateway.websocket.dispatch import AT_A_TIME, BACKLOG_HIGH, Dispatcher
 from tests.broker_worlds import until
 from tests.rooms import LIMITS, Clock, Phone
 from tests.timing import MS

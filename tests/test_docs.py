@@ -21,11 +21,11 @@ from pydantic import BaseModel
 from gateway import errors
 from gateway.cli import app as command_line
 from gateway.config import Settings
-from gateway.config_rows import section_models
-from gateway.config_tree import CONFIG_VARIABLE
+from gateway.config.rows import section_models
+from gateway.config.tree import CONFIG_VARIABLE
+from gateway.config.units import parse_duration, parse_size
 from gateway.errors import DISCONNECTS, ERRORS, Unsubscribe
 from gateway.metrics import API_METHODS, OTHER, Metrics
-from gateway.units import parse_duration, parse_size
 from tests.dev_gateway import DevGateway, dev_gateway
 from tests.gateway_process import ROOT, unique
 from tests.timing import MS, until

@@ -11,7 +11,7 @@ import logging
 import httpx
 import pytest
 
-from gateway.fetch import FetchError, HideQuery, fetch
+from gateway.upstream.fetch import FetchError, HideQuery, fetch
 from tests.servers import http_answer, serve_raw
 from tests.timing import MS
 

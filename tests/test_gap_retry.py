@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway import delivery
+from gateway.node import delivery
 from tests.broker_worlds import until
 from tests.rooms import quiet
 from tests.test_delivery import Stage, data

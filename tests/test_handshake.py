@@ -14,9 +14,9 @@ from websockets.http11 import Response
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from gateway.handshake import HEAD_LIMIT, PATH, Handshakes, Opened
 from gateway.metrics import HANDSHAKES
-from gateway.peers import Peers
+from gateway.websocket.handshake import HEAD_LIMIT, PATH, Handshakes, Opened
+from gateway.websocket.peers import Peers
 
 UPGRADE = {
     "Host": "gw.example.com",

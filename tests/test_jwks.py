@@ -18,15 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from gateway.auth.jwks import Jwks, parse_jwks
+from gateway.auth.token_maker import make_token
+from gateway.auth.tokens import ConnectionClaims, TokenInvalid, TokenVerifier
 from gateway.errors import (
     DISCONNECT_INVALID_TOKEN,
     ERROR_INTERNAL,
     ERROR_PERMISSION_DENIED,
     UpstreamError,
 )
-from gateway.jwks import Jwks, parse_jwks
-from gateway.token_maker import make_token
-from gateway.tokens import ConnectionClaims, TokenInvalid, TokenVerifier
 from tests.keys import EC_KEYS, ED_KEY, NOW, RSA_KEY, SECRET
 from tests.servers import serve_app
 from tests.timing import MS

@@ -19,7 +19,7 @@ from gateway.errors import (
     ClientError,
     UpstreamError,
 )
-from gateway.membership import IDLE_BEFORE_UNSUBSCRIBE
+from gateway.node.membership import IDLE_BEFORE_UNSUBSCRIBE
 from gateway.protocol import ClientInfo, Publication, StreamPosition, raw
 from tests.rooms import Clock, House, Phone, quiet
 

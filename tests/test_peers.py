@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.peers import Peers
+from gateway.websocket.peers import Peers
 
 PROXIES = ("127.0.0.1/32", "10.0.0.0/8", "::1/128", "2001:db8::/32")
 peers = Peers(PROXIES, ())

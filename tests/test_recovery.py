@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.node.recovery import Recovery, recover_cache, recover_stream
 from gateway.protocol import Publication, StreamPosition, raw
-from gateway.recovery import Recovery, recover_cache, recover_stream
 
 THOROUGH = settings(max_examples=500, deadline=None)
 

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.brokers.redis_server import Tuning
-from gateway.brokers.redis_topology import make_topology
-from gateway.sessions import (
+from gateway.auth.sessions import (
     COLLECT_BATCH,
     MAX_SESSIONS_PER_USER,
     SLIDE_INTERVAL,
@@ -20,7 +18,9 @@ from gateway.sessions import (
     is_session_token,
     token_hash,
 )
-from gateway.sessions_redis import RedisSessionStore
+from gateway.auth.sessions_redis import RedisSessionStore
+from gateway.brokers.redis_server import Tuning
+from gateway.brokers.redis_topology import make_topology
 from tests.broker_worlds import RedisWorld
 from tests.redis_server import shared_cluster, shared_servers
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.access_tokens_redis import RedisTokenStorage
+from gateway.auth.access_tokens_redis import RedisTokenStorage
+from gateway.auth.claims_redis import RedisCodeClaims
+from gateway.auth.sessions import SessionKeyCipher
+from gateway.auth.signin import CodeClaims, MemoryCodeClaims
 from gateway.brokers.redis_server import Tuning
 from gateway.brokers.redis_topology import make_topology
-from gateway.claims_redis import RedisCodeClaims
-from gateway.sessions import SessionKeyCipher
-from gateway.signin import CodeClaims, MemoryCodeClaims
 from gateway.wechat.access_token import AccessToken, MemoryTokenStorage, TokenStorage
 from tests.broker_worlds import RedisWorld
 from tests.redis_server import shared_cluster, shared_servers

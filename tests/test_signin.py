@@ -12,7 +12,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from gateway.breaker import Breaker
+from gateway.auth.sessions import MemorySessionStore, SessionKeyCipher
+from gateway.auth.signin import CODE_LIFETIME, MemoryCodeClaims, SignedIn, SignIn
 from gateway.errors import (
     ERROR_BAD_REQUEST,
     ERROR_TOKEN_EXPIRED,
@@ -22,8 +23,7 @@ from gateway.errors import (
     ERROR_WECHAT_USER_BLOCKED,
     ClientError,
 )
-from gateway.sessions import MemorySessionStore, SessionKeyCipher
-from gateway.signin import CODE_LIFETIME, MemoryCodeClaims, SignedIn, SignIn
+from gateway.upstream.breaker import Breaker
 from gateway.wechat.api import App, WeChatAPI, WeChatError
 from gateway.wechat.sandbox import Fault, Login, Sandbox, sandbox_router
 from tests.servers import serve_app

@@ -11,14 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from structlog.testing import capture_logs
 
-from gateway.errors import (
-    DISCONNECT_INVALID_TOKEN,
-    ERROR_PERMISSION_DENIED,
-    ERROR_TOKEN_EXPIRED,
-    ClientError,
-)
-from gateway.token_maker import make_token
-from gateway.tokens import (
+from gateway.auth.token_maker import make_token
+from gateway.auth.tokens import (
     TOKEN_LIMIT,
     ConnectionClaims,
     Override,
@@ -26,6 +20,12 @@ from gateway.tokens import (
     TokenExpired,
     TokenInvalid,
     TokenVerifier,
+)
+from gateway.errors import (
+    DISCONNECT_INVALID_TOKEN,
+    ERROR_PERMISSION_DENIED,
+    ERROR_TOKEN_EXPIRED,
+    ClientError,
 )
 from tests.keys import EC_KEYS, ED_KEY, NOW, OLD_SECRET, RSA_KEY, SECRET, forge, pem
 

@@ -11,8 +11,8 @@ import jwt
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.auth.tokens import TokenVerifier
 from gateway.errors import ClientError
-from gateway.tokens import TokenVerifier
 from tests.keys import NOW, RSA_KEY, SECRET, forge, pem
 
 json_values = st.recursive(

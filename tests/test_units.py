@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.units import (
+from gateway.config.units import (
     DURATION_LIMIT,
     SIZE_LIMIT,
     format_duration,

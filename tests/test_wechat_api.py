@@ -10,7 +10,6 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.breaker import Breaker
 from gateway.errors import (
     ERROR_TOKEN_EXPIRED,
     ERROR_WECHAT_BUSY,
@@ -19,6 +18,7 @@ from gateway.errors import (
     Error,
     UpstreamError,
 )
+from gateway.upstream.breaker import Breaker
 from gateway.wechat.api import CodeSession, Outcome
 from gateway.wechat.errcodes import MEANINGS
 from gateway.wechat.sandbox import Fault, Login

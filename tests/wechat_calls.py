@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from gateway.breaker import Breaker
+from gateway.upstream.breaker import Breaker
 from gateway.wechat.api import App, Outcome, WeChatAPI, WeChatError
 from gateway.wechat.sandbox import Sandbox, sandbox_router
 from tests.servers import RawHandler, http_answer, serve_app, serve_raw

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from chaos.team import API_KEY, HMAC_SECRET, Team, readiness
-from gateway.token_maker import make_token
+from gateway.auth.token_maker import make_token
 from tests.raw_ws import RawSocket, request
 from tests.sdk.phone import Phone
 from tests.sdk.python_phone import PythonPhone

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from gateway.config.units import parse_address
 from gateway.doctor.report import Finding, fail, ok
 from gateway.doctor.target import Answer, Target, parse_json
-from gateway.units import parse_address
 
 _NEVER: Final = (
     "let nginx pass only /connection/websocket, /wx/ and /files to the gateway, as `gateway nginx` writes it"

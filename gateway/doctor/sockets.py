@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, Final
 
+from gateway.auth.token_maker import make_token
 from gateway.doctor.report import Finding, fail, ok, warn
 from gateway.doctor.target import CannotGoOn, Target, parse_json
 from gateway.doctor.wire import Refused, Wire
 from gateway.nginx.site import read_timeout
-from gateway.token_maker import make_token
 
 FORGED: Final = "192.0.2.66"
 """An address of nobody (RFC 5737), put into X-Forwarded-For."""

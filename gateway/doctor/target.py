@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 import httpx
 
 from gateway.config import Settings
-from gateway.handshake import PATH
+from gateway.websocket.handshake import PATH
 
 TIMEOUT: Final = 10.0
 """Seconds for one step: WeChat itself waits up to 60, but nobody would stay that long."""

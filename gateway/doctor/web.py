@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from http.client import HTTPException
 from typing import Final
 
+from gateway.config.units import format_size
 from gateway.doctor.report import Finding, fail, ok, warn
 from gateway.doctor.target import Answer, Line, Target, read_answer
 from gateway.nginx.site import upload_limit
-from gateway.units import format_size
 
 FILES: Final = "/files"
 NOWHERE: Final = "/wx/doctor-asks-for-nothing"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.auth.credentials import Authenticator
 from gateway.channels import Access, Who
-from gateway.credentials import Authenticator
 from gateway.errors import (
     ERROR_FILE_NOT_FOUND,
     ERROR_NOT_AVAILABLE,
@@ -19,7 +19,7 @@ from gateway.errors import (
     UpstreamError,
 )
 from gateway.files.links import Links
-from gateway.node import Node
+from gateway.node.node import Node
 from gateway.storage.base import Meta
 
 TOKEN_LIMIT: Final = 8192

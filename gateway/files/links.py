@@ -11,7 +11,7 @@ import hmac
 import secrets
 from typing import Final
 
-from gateway.units import DAY
+from gateway.config.units import DAY
 
 MAX_TTL: Final = 30 * DAY
 """Seconds that a client may ask for."""

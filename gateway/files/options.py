@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, get_args
 
+from gateway.config.units import parse_duration
 from gateway.errors import ERROR_BAD_REQUEST, ClientError
 from gateway.storage.base import Visibility
-from gateway.units import parse_duration
 
 _VISIBILITIES: Final[tuple[Visibility, ...]] = get_args(Visibility)
 _KNOWN: Final[dict[str, Visibility]] = {one: one for one in _VISIBILITIES}

@@ -23,6 +23,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Struct
 
+from gateway.config.units import MINUTE
 from gateway.errors import (
     ERROR_FILE_NOT_FOUND,
     ERROR_INTERNAL,
@@ -33,7 +34,6 @@ from gateway.errors import (
 from gateway.files.access import Owner
 from gateway.storage.base import CHUNK, is_id
 from gateway.storage.threads import Threads
-from gateway.units import MINUTE
 
 THREADS: Final = 4
 UNBORN_AGE: Final = 1 * MINUTE

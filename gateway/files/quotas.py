@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from gateway.config.units import DAY
 from gateway.errors import ERROR_FILE_QUOTA, ERROR_TOO_MANY_REQUESTS, ClientError
-from gateway.units import DAY
 
 
 @dataclass(frozen=True, slots=True)

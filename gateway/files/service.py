@@ -16,10 +16,10 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from gateway.auth.credentials import Authenticator
 from gateway.backend.base import Backend, UploadedFile
 from gateway.client import Caller
 from gateway.config import Settings
-from gateway.credentials import Authenticator
 from gateway.errors import ERROR_FILE_NOT_FOUND, ClientError, GatewayException, UpstreamError
 from gateway.files.access import FileAccess, Owner
 from gateway.files.intake import Facts, Intake
@@ -30,7 +30,7 @@ from gateway.files.progress import Progress
 from gateway.files.quotas import Allowance, Quotas
 from gateway.files.thumbnails import Thumbnails
 from gateway.metrics import Metrics
-from gateway.node import Node, PublishRequestOptions
+from gateway.node.node import Node, PublishRequestOptions
 from gateway.protocol import ClientInfo, one_line
 from gateway.storage.base import Meta, Storage, Writer
 from gateway.storage.local import LocalStorage

@@ -15,7 +15,6 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from gateway.brokers.base import HistoryFilter
-from gateway.cluster import NodeInfo, Target
 from gateway.errors import (
     CLOSE_REASON_LIMIT,
     DISCONNECT_FORCED,
@@ -25,7 +24,8 @@ from gateway.errors import (
     Disconnect,
 )
 from gateway.http.fan import run_all
-from gateway.node import Node, PublishRequestOptions, SubscribeOptions
+from gateway.node.cluster import NodeInfo, Target
+from gateway.node.node import Node, PublishRequestOptions, SubscribeOptions
 from gateway.protocol import (
     EMPTY_RAW,
     EmptyResult,

@@ -16,7 +16,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from gateway.auth.signin import SignIn
 from gateway.config import Settings
+from gateway.config.units import parse_address
 from gateway.errors import (
     ERROR_BAD_REQUEST,
     ERROR_INTERNAL,
@@ -41,9 +43,7 @@ from gateway.http.problems import error_of, problem
 from gateway.http.resumable import resumable_router
 from gateway.http.uploads import is_upload, serve_upload
 from gateway.http.wx import WxServices, wx_router
-from gateway.node import Node
-from gateway.signin import SignIn
-from gateway.units import parse_address
+from gateway.node.node import Node
 from gateway.version import __version__
 
 BODY_LIMIT: Final = 1024 * 1024

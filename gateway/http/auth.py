@@ -8,10 +8,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from gateway.auth.sessions import Session
+from gateway.auth.signin import SignIn
 from gateway.errors import ERROR_TOKEN_EXPIRED, ERROR_UNAUTHORIZED, ClientError
-from gateway.peers import Peers
-from gateway.sessions import Session
-from gateway.signin import SignIn
+from gateway.websocket.peers import Peers
 
 TOKEN_HEADER = "X-WX-Token"  # noqa: S105 (its name, not its value)
 

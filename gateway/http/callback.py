@@ -17,6 +17,7 @@ import structlog
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
+from gateway.auth.signin import CodeClaims
 from gateway.backend.base import Backend
 from gateway.errors import (
     ERROR_PERMISSION_DENIED,
@@ -25,8 +26,7 @@ from gateway.errors import (
     UpstreamError,
 )
 from gateway.metrics import Metrics
-from gateway.node import Node
-from gateway.signin import CodeClaims
+from gateway.node.node import Node
 from gateway.wechat.callback import CallbackApp, WeChatEvent, check_question, open_push
 from gateway.wechat.crypto import BadPush
 

@@ -16,7 +16,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.config import Settings
-from gateway.node import Node, PublishRequestOptions
+from gateway.node.node import Node, PublishRequestOptions
 from gateway.version import __version__
 
 STATIC: Final = Path(__file__).parent / "static"

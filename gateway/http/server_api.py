@@ -31,7 +31,7 @@ from gateway.http.api_methods import Methods
 from gateway.http.asgi import Gone, Receive, Scope, Send, TooLarge, read_body, respond, respond_json
 from gateway.http.fan import run_all
 from gateway.metrics import Metrics
-from gateway.node import Node
+from gateway.node.node import Node
 
 COMMANDS_LIMIT: Final = 10_000
 """Commands of one batch."""

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Body, Depends, Header, Request, Response
 from pydantic import BaseModel, Field
 
-from gateway.cluster import Target
-from gateway.credentials import measured_sign_in
+from gateway.auth.credentials import measured_sign_in
+from gateway.auth.sessions import Session, SessionStore
+from gateway.auth.signin import SignedIn, SignIn
 from gateway.errors import (
     DISCONNECT_SIGNED_OUT,
     ERROR_BAD_REQUEST,
@@ -22,10 +23,9 @@ from gateway.http.callback import CallbackDesk, callback_router
 from gateway.http.problems import Problem
 from gateway.http.wx_data import OpenDataDesk, open_data_router
 from gateway.metrics import Metrics
-from gateway.node import Node
-from gateway.peers import Peers
-from gateway.sessions import Session, SessionStore
-from gateway.signin import SignedIn, SignIn
+from gateway.node.cluster import Target
+from gateway.node.node import Node
+from gateway.websocket.peers import Peers
 
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": Problem, "description": text}
@@ -142,7 +142,7 @@ def _add_session(router: APIRouter, services: WxServices) -> None:
 
     @router.get("/session", tags=["sign-in"], response_model_exclude_none=True)
     async def session(current: Session = signed_in) -> SessionAnswer:
-        """Who the token belongs to. For the team's own backend: `gateway.auth_check` asks here."""
+        """Who the token belongs to. For the team's own backend: `gateway.auth.check` asks here."""
         return SessionAnswer(
             openid=current.user,
             appid=current.appid,

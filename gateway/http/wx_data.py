@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
+from gateway.auth.sessions import Session, SessionStore
 from gateway.errors import (
     ERROR_BAD_REQUEST,
     ERROR_SESSION_KEY_STALE,
@@ -20,7 +21,6 @@ from gateway.errors import (
     ClientError,
 )
 from gateway.http.problems import Problem
-from gateway.sessions import Session, SessionStore
 from gateway.wechat.crypto import (
     ForeignData,
     MalformedData,

@@ -11,13 +11,13 @@ from string import Template
 from typing import Final
 
 from gateway.config import Settings
+from gateway.config.units import format_duration, format_size, parse_address
 from gateway.errors import ERROR_BAD_REQUEST, ERROR_FILE_RANGE, ERROR_INTERNAL
-from gateway.handshake import PATH
 from gateway.http.app import BODY_LIMIT, ERRORS_OF_STATUS
 from gateway.http.listener import KEEP_ALIVE
 from gateway.nginx import site as values
 from gateway.nginx.site import Node, Site
-from gateway.units import format_duration, format_size, parse_address
+from gateway.websocket.handshake import PATH
 
 FILES_PATH: Final = "/files"
 

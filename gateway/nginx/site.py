@@ -10,8 +10,8 @@ from pathlib import PurePosixPath
 from typing import Final, Literal
 
 from gateway.config import Settings
+from gateway.config.units import MB, SECOND, parse_address
 from gateway.errors import GatewayError
-from gateway.units import MB, SECOND, parse_address
 
 Tls = Literal["here", "upstream"]
 

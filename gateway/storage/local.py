@@ -24,10 +24,10 @@ from typing import IO, Final, TypeVar
 
 import msgspec
 
+from gateway.config.units import MB
 from gateway.errors import ERROR_INTERNAL, UpstreamError
 from gateway.storage.base import CHUNK, Meta, Through, Writer, is_id, new_id
 from gateway.storage.threads import Threads
-from gateway.units import MB
 
 THREADS: Final = 8
 FLUSH: Final = 8 * MB

@@ -25,10 +25,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gateway.config.units import DAY, HOUR, MB
 from gateway.errors import ERROR_INTERNAL, GatewayError, UpstreamError
 from gateway.storage.base import CHUNK, Meta, Through, Writer, is_id
 from gateway.storage.threads import Threads
-from gateway.units import DAY, HOUR, MB
 
 THREADS: Final = 16
 PART: Final = 5 * MB

@@ -16,13 +16,13 @@ import httpx
 import msgspec
 import structlog
 
-from gateway.breaker import Breaker
 from gateway.errors import (
     ERROR_WECHAT_BUSY,
     Error,
     UpstreamError,
 )
-from gateway.fetch import Answer, FetchError, fetch
+from gateway.upstream.breaker import Breaker
+from gateway.upstream.fetch import Answer, FetchError, fetch
 from gateway.wechat.errcodes import MEANINGS as _MEANINGS
 from gateway.wechat.errcodes import UNKNOWN, Meaning, find_rid, redact
 from gateway.wechat.errcodes import OnCall as OnCall

@@ -13,9 +13,9 @@ import httpx
 import msgspec
 import structlog
 
-from gateway.breaker import Breaker
 from gateway.errors import ERROR_PHONE_CODE, ERROR_WECHAT_BUSY
-from gateway.fetch import FetchError, fetch
+from gateway.upstream.breaker import Breaker
+from gateway.upstream.fetch import FetchError, fetch
 from gateway.wechat.api import BODY_LIMIT, MAX_ERRCODES_LOGGED, SETUP_LOG_INTERVAL, App, WeChatError
 from gateway.wechat.errcodes import MEANINGS, UNKNOWN, Meaning, OnCall, Outcome, find_rid
 

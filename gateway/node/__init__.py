@@ -1,0 +1,1 @@
+"""Hub, broker and presence joined: publications, memberships, other nodes."""

@@ -1,0 +1,392 @@
+"""The node: hub, broker and presence joined. Everything that is done to channels, users and connections -
+by a client, by the server API, by the team's own code - is done here.
+
+What concerns the connections of a user goes to all nodes over the control channel, and each node acts on its
+own connections; this one too, and by the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import re
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import structlog
+from msgspec import Raw, Struct
+
+from gateway.brokers.base import (
+    Broker,
+    History,
+    HistoryFilter,
+    PresenceStats,
+    PresenceStore,
+    PublishOptions,
+    PublishResult,
+)
+from gateway.channels import Channels, has_history
+from gateway.config import ChannelOptions, Settings
+from gateway.errors import (
+    ERROR_BAD_REQUEST,
+    ERROR_NOT_AVAILABLE,
+    ERROR_UNRECOVERABLE_POSITION,
+    UNSUBSCRIBE_SERVER,
+    ClientError,
+    Disconnect,
+    Unsubscribe,
+    UpstreamError,
+)
+from gateway.hub import Hub
+from gateway.metrics import Metrics
+from gateway.node.cluster import (
+    HELLO_INTERVAL,
+    Cluster,
+    DisconnectUser,
+    MessageAll,
+    NodeInfo,
+    RefreshUser,
+    SubscribeUser,
+    Target,
+    UnsubscribeUser,
+)
+from gateway.node.delivery import Delivery
+from gateway.node.live import LiveConnections
+from gateway.node.membership import Membership
+from gateway.node.user_connections import UserConnections
+from gateway.outbox import Outboxes
+from gateway.protocol import (
+    EMPTY_RAW,
+    ClientInfo,
+    Publication,
+    StreamPosition,
+)
+from gateway.version import __version__
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class PublishRequestOptions:
+    """How to publish; see `brokers.PublishOptions` for the keys and versions."""
+
+    info: ClientInfo | None = None
+    tags: dict[str, str] | None = None
+    skip_history: bool = False
+    idempotency_key: str = ""
+    version: int = 0
+    version_epoch: str = ""
+
+
+class SubscribeOptions(Struct, frozen=True):
+    """A server-side subscription for live connections; `expire_at` in unix seconds, 0 is never."""
+
+    info: Raw = EMPTY_RAW
+    data: Raw = EMPTY_RAW
+    expire_at: int = 0
+    recover_since: StreamPosition | None = None
+    override: dict[str, bool] | None = None
+
+
+_PLAIN: Final = PublishRequestOptions()
+
+
+class Node:
+    """One process of the gateway.
+
+    Arguments:
+        node_id: unique among the nodes that share the broker.
+        clock: monotonic seconds. wall: unix seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        broker: Broker,
+        presence: PresenceStore,
+        outboxes: Outboxes,
+        metrics: Metrics,
+        *,
+        node_id: str,
+        name: str,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.id = node_id
+        self.name = name
+        self.rules = Channels(settings)
+        self.hub = Hub()
+        self.draining = False
+        self._settings = settings.channels
+        self._broker = broker
+        self._presence = presence
+        self._outboxes = outboxes
+        self._clock = clock
+        self._wall = wall
+        self._started = clock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._publish_options: dict[int, tuple[ChannelOptions, PublishOptions]] = {}
+        self._timers: list[asyncio.Task[None]] = []
+        self._delivery = Delivery(
+            self.hub,
+            broker,
+            outboxes,
+            metrics,
+            meta_ttl=settings.channels.history_meta_ttl,
+            clock=clock,
+            spawn=self.spawn,
+            insufficient=lambda subscription: self.live.insufficient(subscription),
+        )
+        self.membership = Membership(
+            self.hub,
+            broker,
+            presence,
+            self._delivery,
+            metrics,
+            recovery_limit=settings.channels.recovery_limit,
+            clock=clock,
+            spawn=self.spawn,
+        )
+        self.live = LiveConnections(
+            self.hub,
+            self.rules,
+            outboxes,
+            self.membership,
+            metrics,
+            clock=clock,
+            wall=wall,
+            spawn=self.spawn,
+        )
+        self.user_connections = UserConnections(
+            settings.client,
+            self.hub,
+            presence if settings.redis.url else None,
+            wall=wall,
+            disconnect=lambda user, client, why: self.disconnect(Target(user, client), why, []),
+            spawn=self.spawn,
+        )
+        self._cluster = Cluster(
+            node_id, broker, clock, describe=self._describe, answer=self._answer, act=self.live.act
+        )
+        # The broker's events go straight to those who act on them.
+        self.on_publication = self._delivery.on_publication
+        self.on_join = self._delivery.on_join
+        self.on_leave = self._delivery.on_leave
+        self.on_gap = self._delivery.on_gap
+        self.on_control = self._cluster.on_control
+
+    # ------------------------------------------------------------------ life
+    async def start(self) -> None:
+        """Connect to the broker and begin what happens from time to time."""
+        await self._broker.start(self)
+        await self._cluster.hello()
+        every = self._settings
+        self._timers = [
+            asyncio.create_task(self._repeat(HELLO_INTERVAL, self._cluster.hello)),
+            asyncio.create_task(self._repeat(1.0, self._tidy_up)),
+            asyncio.create_task(self._repeat(every.presence_interval, self.membership.refresh_presence)),
+            asyncio.create_task(self._repeat(every.presence_interval, self.user_connections.refresh)),
+            asyncio.create_task(self._repeat(every.position_check_interval / 4, self._check_positions)),
+        ]
+
+    async def close(self) -> None:
+        """Leave the other nodes and the broker. The clients are gone by now."""
+        for timer in self._timers:
+            timer.cancel()
+        await asyncio.gather(*self._timers, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
+        for task in self._tasks:
+            task.cancel()
+        try:
+            await self._cluster.bye()
+        except UpstreamError as error:
+            log.info("the other nodes could not be told that this one leaves", problem=error.detail)
+        await self._broker.close()
+
+    @property
+    def problem(self) -> str:
+        """Why this node should get no new clients; empty: it should."""
+        return "draining: the node is shutting down" if self.draining else self._broker.problem
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work` in the background; an error in it is logged once."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            if isinstance(error, (ClientError, UpstreamError)):
+                log.info("background work did not succeed", problem=str(error))
+            else:
+                log.error("background work failed", exc_info=error)
+
+    async def _repeat(self, interval: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                await work()
+            except UpstreamError as error:
+                log.warning("the broker did not answer", problem=error.detail)
+
+    async def _tidy_up(self) -> None:
+        now = self._clock()
+        self._broker.sweep(now)
+        self._presence.sweep(now)
+        await self.membership.close_idle(now)
+
+    async def _check_positions(self) -> None:
+        await self._delivery.check_positions(self._clock() - self._settings.position_check_interval)
+
+    # ------------------------------------------------------------------ publications
+    async def publish(
+        self, channel: str, data: bytes, options: PublishRequestOptions = _PLAIN
+    ) -> PublishResult:
+        """Publish JSON without raw newlines (see `protocol.one_line`).
+
+        Raises:
+            ClientError: 107 for a channel name or data that cannot be, 102 for an unknown namespace.
+            UpstreamError: the broker could not.
+        """
+        rules = self.rules.options(channel)
+        if len(data) > self._settings.max_publication_size:
+            raise ClientError(
+                ERROR_BAD_REQUEST, f"publication data has at most {self._settings.max_publication_size} bytes"
+            )
+        publication = Publication(Raw(data), info=options.info, tags=options.tags)
+        return await self._broker.publish(channel, publication, self._options_for(rules, options))
+
+    def _options_for(self, rules: ChannelOptions, options: PublishRequestOptions) -> PublishOptions:
+        known = self._publish_options.get(id(rules))
+        if known is None:
+            kept = PublishOptions(rules.history_size, rules.history_ttl, self._settings.history_meta_ttl)
+            if not has_history(rules):
+                kept = PublishOptions()
+            known = self._publish_options[id(rules)] = (rules, kept)
+        if not (options.skip_history or options.idempotency_key or options.version):
+            return known[1]
+        kept = PublishOptions() if options.skip_history else known[1]
+        return PublishOptions(
+            kept.history_size,
+            kept.history_ttl,
+            kept.meta_ttl,
+            options.idempotency_key,
+            options.version,
+            options.version_epoch,
+        )
+
+    async def history(self, channel: str, query: HistoryFilter) -> History:
+        """Raises ClientError: 108 where the channel keeps none, 112 where `since` is of a lost stream."""
+        if not has_history(self.rules.options(channel)):
+            raise ClientError(ERROR_NOT_AVAILABLE, "the channel keeps no history")
+        if query.reverse and query.since is not None and not query.since.offset:
+            raise ClientError(ERROR_BAD_REQUEST, "nothing is before offset 0")
+        history = await self._broker.history(channel, query, self._settings.history_meta_ttl)
+        if query.since is not None and query.since.epoch and query.since.epoch != history.top.epoch:
+            raise ClientError(ERROR_UNRECOVERABLE_POSITION, "the stream has another epoch by now")
+        return history
+
+    async def history_remove(self, channel: str) -> None:
+        """Drop a channel's history; its position stays."""
+        if not has_history(self.rules.options(channel)):
+            raise ClientError(ERROR_NOT_AVAILABLE, "the channel keeps no history")
+        await self._broker.remove_history(channel)
+
+    # ------------------------------------------------------------------ presence
+    async def presence(self, channel: str) -> dict[str, ClientInfo]:
+        """Who is in a channel, by client id. Raises ClientError 108 where the channel does not say."""
+        self._need_presence(channel)
+        return await self._presence.get(channel)
+
+    async def presence_stats(self, channel: str) -> PresenceStats:
+        self._need_presence(channel)
+        return await self._presence.stats(channel)
+
+    def _need_presence(self, channel: str) -> None:
+        if not self.rules.options(channel).presence:
+            raise ClientError(ERROR_NOT_AVAILABLE, "the channel keeps no presence")
+
+    # ------------------------------------------------------------------ connections, on all nodes
+    async def subscribe(self, target: Target, channel: str, options: SubscribeOptions) -> None:
+        """Add a server-side subscription to live connections."""
+        self.rules.options(channel)
+        since = options.recover_since
+        message = SubscribeUser(
+            target,
+            channel,
+            # Left out of the message by identity: an empty Raw of somebody else's would be written.
+            options.info or EMPTY_RAW,
+            options.data or EMPTY_RAW,
+            options.expire_at,
+            since.offset if since else -1,
+            since.epoch if since else "",
+            options.override or {},
+        )
+        await self._cluster.tell(message)
+
+    async def unsubscribe(
+        self, target: Target, channel: str, unsubscribe: Unsubscribe = UNSUBSCRIBE_SERVER
+    ) -> None:
+        """End subscriptions to `channel`, or to all channels where it is empty."""
+        if channel:
+            self.rules.options(channel)
+        await self._cluster.tell(UnsubscribeUser(target, channel, unsubscribe.code, unsubscribe.reason))
+
+    async def disconnect(self, target: Target, disconnect: Disconnect, whitelist: list[str]) -> None:
+        """Close connections, except the clients in `whitelist`."""
+        await self._cluster.tell(DisconnectUser(target, disconnect.code, disconnect.reason, whitelist))
+
+    async def refresh(self, target: Target, expired: bool, expire_at: int, info: Raw) -> None:
+        """Move the expiry (unix seconds, 0: none), or end connections as expired."""
+        await self._cluster.tell(RefreshUser(target, expired, expire_at, info or EMPTY_RAW))
+
+    async def broadcast_all(self, data: bytes, appid: str) -> None:
+        """A message to every client, or to every client of one mini-program."""
+        await self._cluster.tell(MessageAll(Raw(data), appid))
+
+    async def channels(self, pattern: str) -> tuple[dict[str, int], list[str]]:
+        """Channels that match the glob `pattern` (empty: all) with their subscribers on all nodes; and the
+        ids of the nodes that did not answer."""
+        answers, missing = await self._cluster.survey("channels", pattern)
+        total: dict[str, int] = {}
+        for answer in answers.values():
+            for name, count in msgspec.json.decode(answer, type=dict[str, int]).items():
+                total[name] = total.get(name, 0) + count
+        return total, missing
+
+    async def info(self) -> tuple[list[NodeInfo], list[str]]:
+        """The nodes as they are now, this one first; and the ids of those that did not answer."""
+        answers, missing = await self._cluster.survey("info")
+        nodes = [msgspec.json.decode(answer, type=NodeInfo) for answer in answers.values()]
+        return sorted(nodes, key=lambda info: (info.uid != self.id, info.name, info.uid)), missing
+
+    def deadline(self, expire_at: float) -> float:
+        """Unix seconds as monotonic ones; 0 stays 0."""
+        return self.live.deadline(expire_at)
+
+    # ------------------------------------------------------------------ for the other nodes
+    def _describe(self) -> NodeInfo:
+        hub = self.hub
+        return NodeInfo(
+            uid=self.id,
+            name=self.name,
+            version=__version__,
+            num_clients=len(hub.clients),
+            num_users=hub.num_users,
+            num_subs=hub.num_subscriptions,
+            num_channels=hub.num_channels,
+            uptime=int(self._clock() - self._started),
+        )
+
+    def _answer(self, question: str, argument: str) -> bytes:
+        if question == "info":
+            return msgspec.json.encode(self._describe())
+        matches = re.compile(fnmatch.translate(argument or "*")).match
+        channels = self.hub.channels.items() if question == "channels" else ()
+        listed = {name: len(each) for name, each in channels if len(each) and matches(name)}
+        return msgspec.json.encode(listed)

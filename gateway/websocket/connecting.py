@@ -1,0 +1,220 @@
+"""Connect and refresh: from credentials to a client that is signed in, with its server-side subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+import structlog
+
+from gateway.auth.credentials import Authenticator, Credentials
+from gateway.auth.tokens import SubscriptionOptions
+from gateway.client import Client, Subscription
+from gateway.config import ChannelOptions, Settings
+from gateway.errors import (
+    DISCONNECT_BAD_REQUEST,
+    DISCONNECT_CHANNEL_LIMIT,
+    DISCONNECT_EXPIRED,
+    DISCONNECT_INVALID_TOKEN,
+    DISCONNECT_NORMAL,
+    ERROR_TOKEN_EXPIRED,
+    ClientError,
+    Disconnect,
+)
+from gateway.metrics import Metrics
+from gateway.node.live import override
+from gateway.node.membership import Order
+from gateway.node.node import Node
+from gateway.protocol import (
+    EMPTY_RAW,
+    ConnectRequest,
+    ConnectResult,
+    RecoverPosition,
+    RefreshRequest,
+    RefreshResult,
+    StreamPosition,
+    SubscribeResult,
+    encode_reply,
+)
+from gateway.version import __version__
+
+log = structlog.get_logger()
+
+Joined = tuple[Subscription, SubscribeResult, ChannelOptions]
+
+
+class Connecting:
+    """Signs clients in.
+
+    Arguments:
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        node: Node,
+        authenticator: Authenticator,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings.client
+        self._node = node
+        self._authenticator = authenticator
+        self._metrics = metrics
+        self._clock = clock
+
+    # ------------------------------------------------------------------ connect
+    def connect(self, client: Client, command_id: int, request: ConnectRequest) -> Coroutine[Any, Any, None]:
+        """Sign in, subscribe on the server's side, reply."""
+        client.begin_connect()
+        return self._connect(client, command_id, request)
+
+    async def _connect(self, client: Client, command_id: int, request: ConnectRequest) -> None:
+        way, outcome = _way(request), "error"
+        try:
+            credentials = await self._authenticator.connect(request, client.ip)
+            way = credentials.way
+            if not client.is_open:
+                outcome = "gone"
+                return
+            self._enter(client, credentials)
+            await self._node.user_connections.enter(client)
+            joined = await self._join_all(client, request, credentials)
+            outcome = "ok"
+        except ClientError as error:
+            outcome = "disconnect" if isinstance(error.outcome, Disconnect) else "error"
+            raise
+        finally:
+            self._metrics.connect(way, outcome, request.name)
+            if outcome not in ("ok", "gone"):
+                self.leave(client)
+        self._welcome(client, command_id, credentials, joined)
+        for subscription, _, options in joined:
+            await self._node.membership.announce(subscription, options)
+
+    def _enter(self, client: Client, credentials: Credentials) -> None:
+        client.sign_in(credentials.user, credentials.appid, credentials.session)
+        client.conn_info = credentials.conn_info
+        client.meta = credentials.meta
+        client.expires_at = self._node.deadline(credentials.expire_at)
+        client.client_refresh = bool(credentials.expire_at)
+        self._node.hub.add(client)
+
+    async def _join_all(
+        self, client: Client, request: ConnectRequest, credentials: Credentials
+    ) -> list[Joined]:
+        """The server-side subscriptions: the personal channel, and what the token grants."""
+        wanted = dict(credentials.subs)
+        if self._settings.personal_channel and credentials.user:
+            wanted.setdefault(self._node.rules.personal(credentials.user), SubscriptionOptions())
+        if len(wanted) > self._settings.channel_limit:
+            raise ClientError(
+                DISCONNECT_CHANNEL_LIMIT, "more server-side subscriptions than channels allowed"
+            )
+        known = request.subs or {}
+        orders = [self._order(name, granted, known.get(name)) for name, granted in wanted.items()]
+        if len(orders) == 1:  # by far the most frequent, and not worth a task
+            return [await self._join(client, orders[0])]
+        joined = await asyncio.gather(
+            *(self._join(client, order) for order in orders), return_exceptions=True
+        )
+        failed = [each for each in joined if isinstance(each, BaseException)]
+        if failed:
+            raise failed[0]
+        return [each for each in joined if not isinstance(each, BaseException)]
+
+    async def _join(self, client: Client, order: Order) -> Joined:
+        subscription, result = await self._node.membership.prepare(client, order)
+        return subscription, result, order.options
+
+    def _order(self, name: str, granted: SubscriptionOptions, known: RecoverPosition | None) -> Order:
+        changes = {
+            option: value
+            for option, value in msgspec.structs.asdict(granted.override).items()
+            if value is not None
+        }
+        recovering = known is not None and known.recover
+        return Order(
+            channel=name,
+            options=override(self._node.rules.options(name), changes),
+            server_side=True,
+            since=StreamPosition(known.offset, known.epoch) if known is not None and recovering else None,
+            positioned=True,
+            recoverable=True,
+            join_leave=True,
+            may_read_history=True,
+            may_read_presence=False,
+            chan_info=granted.info or EMPTY_RAW,
+            data=granted.data or EMPTY_RAW,
+        )
+
+    def _welcome(
+        self, client: Client, command_id: int, credentials: Credentials, joined: list[Joined]
+    ) -> None:
+        """The reply, strictly before anything else on this connection."""
+        if not client.is_open:
+            return
+        now, interval = self._clock(), self._settings.ping_interval
+        ttl = self._authenticator.ttl(credentials.expire_at)
+        result = ConnectResult(
+            client=client.id,
+            version=__version__,
+            expires=bool(ttl),
+            ttl=ttl,
+            data=credentials.data,
+            subs={subscription.channel: result for subscription, result, _ in joined} or None,
+            ping=max(1, round(interval)),
+            pong=True,
+        )
+        client.sink.send(encode_reply(command_id, "connect", result))
+        # The first ping at a random point, so that clients who came together are not pinged together.
+        client.connected(now + interval * random.uniform(0.5, 1.0))  # noqa: S311
+        for subscription, _, _ in joined:
+            self._node.membership.activate(subscription)
+        client.sink.reschedule()
+        log.debug("client connected", client=client.id, ip=client.ip, way=credentials.way)
+
+    def leave(self, client: Client) -> None:
+        """The client is gone, or was refused: end its subscriptions and forget it."""
+        for subscription in list(client.subscriptions.values()):
+            self._node.membership.end(subscription)
+        self._node.hub.remove(client)
+        self._node.user_connections.leave(client)
+
+    # ------------------------------------------------------------------ refresh
+    async def refresh(self, client: Client, command_id: int, request: RefreshRequest) -> None:
+        """A new token for a connection that expires."""
+        if not request.token:
+            raise ClientError(DISCONNECT_BAD_REQUEST, "refresh needs a token")
+        if client.expires_at and not client.client_refresh:
+            raise ClientError(DISCONNECT_BAD_REQUEST, "this connection is not the client's to refresh")
+        try:
+            credentials = await self._authenticator.token(request.token)
+        except ClientError as error:
+            if error.outcome is ERROR_TOKEN_EXPIRED:
+                raise ClientError(DISCONNECT_EXPIRED, error.detail) from None
+            raise
+        if not client.is_open:
+            raise ClientError(DISCONNECT_NORMAL, "the client left while it refreshed")
+        if (credentials.user, credentials.appid) != (client.user, client.appid):
+            raise ClientError(DISCONNECT_INVALID_TOKEN, "the token is another user's")
+        client.expires_at = self._node.deadline(credentials.expire_at)
+        client.client_refresh = bool(credentials.expire_at)
+        client.conn_info = credentials.conn_info
+        client.sign_in(credentials.user, credentials.appid, credentials.session)
+        ttl = self._authenticator.ttl(credentials.expire_at)
+        result = RefreshResult(client.id, __version__, bool(ttl), ttl)
+        client.sink.send(encode_reply(command_id, "refresh", result))
+        client.sink.reschedule()
+
+
+def _way(request: ConnectRequest) -> str:
+    """How a client that was refused tried to sign in, as far as its request tells."""
+    if request.token:
+        return "jwt" if "." in request.token else "session"
+    return "code" if bytes(request.data) else "anonymous"

@@ -1,0 +1,162 @@
+"""The opening handshake: one HTTP request in, 101 or an answer that helps out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from websockets.datastructures import Headers
+from websockets.extensions import Extension
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from gateway.websocket.peers import Peers
+
+PATH: Final = "/connection/websocket"
+HEAD_LIMIT: Final = 16 * 1024
+"""Bytes of an HTTP request head."""
+
+JSON_PROTOCOL: Final = Subprotocol("centrifuge-json")
+PROTOBUF_PROTOCOL: Final = Subprotocol("centrifuge-protobuf")
+
+library_log = logging.getLogger("gateway.websockets")
+library_log.setLevel(logging.CRITICAL)  # the library's lines hold query strings, which hold tokens
+
+_DEFLATE: Final = ServerPerMessageDeflateFactory(
+    # Without context takeover one compressed frame serves every subscriber, and no connection keeps a window.
+    server_no_context_takeover=True,
+    client_no_context_takeover=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The outcome of a handshake.
+
+    Attributes:
+        response: the bytes to send.
+        label: for the metrics; "accepted" means that the socket is open.
+        protobuf: the client wants Protobuf, and has to be told on the open socket that it is not served.
+    """
+
+    response: bytes
+    label: str
+    ip: str = ""
+    protobuf: bool = False
+    extensions: Sequence[Extension] = ()
+
+
+class Handshakes:
+    """Answers opening handshakes.
+
+    Arguments:
+        message_limit: bytes of one message.
+    """
+
+    def __init__(self, peers: Peers, *, message_limit: int, compression: bool) -> None:
+        self._peers = peers
+        self._message_limit = message_limit
+        self._compression = compression
+
+    def answer(self, head: bytes, peer: str, refusal: str) -> Opened:
+        """Answer the request in `head` (up to its empty line) from the address `peer`.
+
+        Arguments:
+            refusal: "full" or "draining" if no client can be taken now, else empty.
+        """
+        protocol = ServerProtocol(
+            subprotocols=[JSON_PROTOCOL, PROTOBUF_PROTOCOL],
+            select_subprotocol=_select_subprotocol,
+            extensions=[_DEFLATE] if self._compression else None,
+            max_size=self._message_limit,
+            logger=library_log,
+        )
+        protocol.receive_data(head)
+        events = protocol.events_received()
+        if not events or not isinstance(events[0], Request):
+            body = b"".join(protocol.data_to_send())
+            return Opened(body or _plain(HTTPStatus.BAD_REQUEST, "Not an HTTP request."), "bad_request")
+        request = events[0]
+        label, response = self._judge(protocol, request, refusal)
+        forwarded = ", ".join(request.headers.get_all("X-Forwarded-For"))
+        ip = self._peers.client_ip(peer, forwarded)
+        if label == "not_websocket":
+            # Tells nobody more than their own address; shows `gateway doctor` whether the proxy passes it.
+            response.headers["X-Client-IP"] = ip
+        protocol.send_response(response)
+        return Opened(
+            b"".join(protocol.data_to_send()),
+            label,
+            ip=ip,
+            protobuf=protocol.subprotocol == PROTOBUF_PROTOCOL or _asks_for_protobuf(request.path),
+            extensions=protocol.extensions,
+        )
+
+    def _judge(self, protocol: ServerProtocol, request: Request, refusal: str) -> tuple[str, Response]:
+        if request.path.partition("?")[0] != PATH:
+            return "wrong_path", _json(HTTPStatus.NOT_FOUND, f"Nothing is here: connect to {PATH}.")
+        if refusal:
+            response = _json(
+                HTTPStatus.SERVICE_UNAVAILABLE, "No room for another connection, try again later."
+            )
+            response.headers["Retry-After"] = "5"
+            return refusal, response
+        origin, host = (", ".join(request.headers.get_all(name)) for name in ("Origin", "Host"))
+        if not self._peers.origin_allowed(origin, host):
+            return "forbidden_origin", _json(
+                HTTPStatus.FORBIDDEN, "Pages of this origin may not connect: see websocket.allowed_origins."
+            )
+        response = protocol.accept(request)
+        if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            return "accepted", response
+        if response.status_code == HTTPStatus.UPGRADE_REQUIRED:
+            return "not_websocket", _upgrade_required()
+        return "bad_request", response
+
+
+def _select_subprotocol(_protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Ours if it is offered. Others are not echoed: a client that insists sees that at once."""
+    for known in (JSON_PROTOCOL, PROTOBUF_PROTOCOL):
+        if known in offered:
+            return known
+    return None
+
+
+def _asks_for_protobuf(path: str) -> bool:
+    query = path.partition("?")[2].split("&")
+    return "format=protobuf" in query or "cf_protocol=protobuf" in query
+
+
+def _upgrade_required() -> Response:
+    response = _json(
+        HTTPStatus.UPGRADE_REQUIRED,
+        "This is the WebSocket endpoint of wx-gateway, and it works. Open it with a WebSocket client. If you "
+        "did, the proxy in front dropped the Upgrade and Connection headers: `gateway nginx` prints a site "
+        "that passes them.",
+    )
+    response.headers["Upgrade"] = "websocket"
+    del response.headers["Connection"]
+    response.headers["Connection"] = "Upgrade, close"
+    return response
+
+
+def _json(status: HTTPStatus, message: str) -> Response:
+    body = msgspec.json.encode({"status": status.value, "message": message})
+    headers = Headers(
+        [
+            ("Content-Type", "application/json; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            ("Connection", "close"),
+        ]
+    )
+    return Response(status.value, status.phrase, headers, body)
+
+
+def _plain(status: HTTPStatus, message: str) -> bytes:
+    return _json(status, message).serialize()
