@@ -33,6 +33,7 @@ from gateway.files.service import Files
 from gateway.metrics import Counts, Metrics
 from gateway.node.node import Node
 from gateway.outbox import Outboxes
+from gateway.sockets import connections_possible
 from gateway.websocket.commands import Commands
 from gateway.websocket.connecting import Connecting
 from gateway.websocket.connection import Connection, Shared
@@ -134,7 +135,7 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         limits=limits,
         message_limit=settings.websocket.message_size_limit,
         queue_size=settings.websocket.queue_size,
-        max_connections=settings.client.max_connections,
+        max_connections=settings.client.max_connections or connections_possible(),
         clock=clock,
         connections=connections,
     )

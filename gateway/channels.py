@@ -85,6 +85,9 @@ class Channels:
         """Whether a client may subscribe without a subscription token."""
         if channel.startswith("$"):
             return self._insecure
+        owner = personal_owner(channel)
+        if owner is not None:
+            return self._insecure or (bool(who.user) and who.user == owner)
         if options.allow_user_limited_channels and "#" in channel:
             # An anonymous client has no name: it is not the user "" of `room#`.
             return bool(who.user) and who.user in channel.partition("#")[2].split(",")
@@ -92,15 +95,25 @@ class Channels:
             return True
         return self._insecure
 
-    def may(self, access: Access, options: ChannelOptions, who: Who) -> bool:
+    def may(self, access: Access, channel: str, options: ChannelOptions, who: Who) -> bool:
         """Whether a client may publish into the channel, see who is in it, or read its history."""
         if self._insecure:
             return True
+        owner = personal_owner(channel)
+        if owner is not None and who.user != owner:
+            return False
         if not who.user and not getattr(options, f"allow_{access}_for_anonymous"):
             return False
         if getattr(options, f"allow_{access}_for_subscriber") and who.subscribed:
             return True
         return bool(getattr(options, f"allow_{access}_for_client"))
+
+
+def personal_owner(channel: str) -> str | None:
+    """Whose personal channel it is, in whatever namespace; None: it is nobody's."""
+    name = channel.removeprefix("$")
+    rest = name.partition(":")[2] if ":" in name.partition("#")[0] else name
+    return rest[1:] if rest.startswith("#") else None
 
 
 def has_history(options: ChannelOptions) -> bool:

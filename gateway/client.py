@@ -74,6 +74,10 @@ class ClientSink(Protocol):
     def send(self, payload: bytes) -> None:
         """Queue one reply or push. Does nothing once the connection closes."""
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more waits to be sent than a client may keep waiting: answer nothing more for now."""
+
     def disconnect(self, disconnect: Disconnect) -> None:
         """Say why, then close. Idempotent."""
 

@@ -23,6 +23,7 @@ from gateway.errors import DISCONNECT_SHUTDOWN
 from gateway.http.app import build_public_app
 from gateway.http.internal import InternalApp
 from gateway.http.listener import HTTPListener
+from gateway.http.local import LocalHosts
 from gateway.http.ops import OpsApp
 from gateway.http.server_api import ServerAPI
 from gateway.sockets import bind_all, port_of, url_of
@@ -89,7 +90,8 @@ class Server:
         settings, node = self._settings, parts.node
         backlog = settings.listen.backlog
         self._api = ServerAPI(node, settings, parts.metrics)
-        apps: dict[str, Any] = {"internal": InternalApp(self._api, OpsApp(node, parts.metrics))}
+        internal = InternalApp(self._api, OpsApp(node, parts.metrics))
+        apps: dict[str, Any] = {"internal": LocalHosts(internal) if self._dev else internal}
         if "http" in sockets:
             apps["http"] = build_public_app(
                 settings,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 
 from gateway.config import Settings
 from gateway.config.units import parse_address
 from gateway.errors import GatewayError
 
+RESERVED_FILES = 64
+"""Files that are no client's: listeners, Redis, WeChat, HTTP requests, logs."""
+MAX_FILES = 2_000_000
+"""What stands for a hard limit that is none."""
 LISTENERS = ("http", "websocket", "internal")
 
 
@@ -52,6 +57,13 @@ def bind(address: str, backlog: int, setting: str, *, shared: bool = False) -> s
     sock.listen(backlog)
     sock.setblocking(False)
     return sock
+
+
+def connections_possible() -> int:
+    """How many sockets this process may have beside its own files; raises the soft limit to the hard one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(1, min(hard, MAX_FILES) - RESERVED_FILES)
 
 
 def port_of(sock: socket.socket) -> int:

@@ -158,6 +158,14 @@ class GatewayProcess:
             assert time.monotonic() < deadline, f"the gateway is not ready:\n{self.log()}"
             time.sleep(10 * MS)
 
+    @property
+    def memory(self) -> int:
+        """Bytes that the process has in memory."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1]) * 1024
+
     def _handlers(self) -> list[str]:
         (self._folder / "handlers.py").write_text(HANDLERS)
         return ["handlers:gw"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.channels import Access, Channels, Who, has_history
+from gateway.channels import Access, Channels, has_history, personal_owner, Who
 from gateway.config import ChannelOptions, load
 from gateway.errors import ERROR_BAD_REQUEST, ERROR_UNKNOWN_CHANNEL, ClientError
 
@@ -184,8 +184,31 @@ def test_nobody_is_not_the_empty_user_of_a_user_limited_channel(channel: str) ->
 def test_without_the_option_a_hash_means_nothing() -> None:
     channels = rules(allow_subscribe_for_client=True)
     assert channels.may_subscribe("dialog#bob", channels.options("dialog#bob"), ANN)
-    channels = rules()
-    assert not channels.may_subscribe("#ann", channels.options("#ann"), ANN)
+
+
+@pytest.mark.parametrize("limited", [False, True])
+@pytest.mark.parametrize("channel", ["#ann", "chat:#ann"])
+def test_a_personal_channel_is_its_users_whatever_the_options_say(channel: str, limited: bool) -> None:
+    """A namespace that lets everybody in for its news must not open everybody's mail with it."""
+    wide = {f"allow_{access}_for_{whom}": True for access in get_args(Access) for whom in ("client", "subscriber")}
+    wide |= {"allow_subscribe_for_client": True, "allow_subscribe_for_anonymous": True}
+    channels = rules(**wide, allow_user_limited_channels=limited, namespaces={"chat": wide})
+    options = channels.options(channel)
+    for stranger in ("bob", "an", "ann2", ""):
+        assert not channels.may_subscribe(channel, options, Who(stranger))
+        for access in get_args(Access):
+            assert not channels.may(access, channel, options, Who(stranger, subscribed=True))
+    assert channels.may_subscribe(channel, options, ANN)
+    assert channels.may("publish", channel, options, ANN)
+
+
+@pytest.mark.parametrize(
+    ("channel", "owner"),
+    [("#ann", "ann"), ("chat:#ann", "ann"), ("$#ann", "ann"), ("#a,b", "a,b"), ("#a:b", "a:b"), ("#", ""),
+     ("news", None), ("dialog#ann", None), ("chat:dialog#ann", None), ("chat:x:#ann", None)],
+)  # fmt: skip
+def test_whose_personal_channel_a_name_is(channel: str, owner: str | None) -> None:
+    assert personal_owner(channel) == owner
 
 
 # ---------------------------------------------------------------------------- publish, presence, history
@@ -207,7 +230,7 @@ def test_who_may_publish_see_presence_and_read_history(
             (for_client or (for_subscriber and subscribed)) and (bool(user) or for_anonymous)
         )
         options = channels.options("news")
-        assert channels.may(access, options, Who(user, subscribed)) is expected, wanted
+        assert channels.may(access, "news", options, Who(user, subscribed)) is expected, wanted
 
 
 @pytest.mark.parametrize("access", get_args(Access))
@@ -215,7 +238,7 @@ def test_one_permission_gives_no_other(access: Access) -> None:
     wanted: dict[str, Any] = {f"allow_{access}_for_client": True}
     channels = rules(**wanted)
     options = channels.options("news")
-    allowed = {other for other in get_args(Access) if channels.may(other, options, ANN)}
+    allowed = {other for other in get_args(Access) if channels.may(other, "news", options, ANN)}
     assert allowed == {access}
     assert not channels.may_subscribe("news", options, ANN)
 

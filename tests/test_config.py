@@ -272,7 +272,7 @@ def test_development_works_with_nothing_configured() -> None:
     assert settings.wechat.sandbox is True
     assert settings.wechat.apps[0].appid == "wxsandbox00000000"
     assert [key.get_secret_value() for key in settings.api.keys] == ["dev"]
-    assert settings.websocket.allowed_origins == ("*",)
+    assert settings.websocket.allowed_origins == ("http://localhost:*", "http://127.0.0.1:*")
     assert settings.log.format == "console"
     for options in (settings.channels, settings.channels.namespaces["chat"]):
         assert options.allow_subscribe_for_client

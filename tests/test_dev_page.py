@@ -78,7 +78,7 @@ async def test_the_policy_lets_in_this_page_its_socket_and_nothing_else(
 async def test_a_host_that_is_none_does_not_reach_the_policy(http: httpx.AsyncClient, host: str) -> None:
     for path in ("/", "/dev/config"):
         response = await http.get(path, headers={"Host": host})
-        assert response.status_code in (200, 400)
+        assert response.status_code in (200, 400, 403)
         shown = response.headers.get("content-security-policy", "") + response.text
         assert "script-src *" not in shown
         assert "evil" not in shown
@@ -91,8 +91,8 @@ async def test_the_config_names_the_ports_as_the_browser_sees_them(
     config = (await http.get("/dev/config")).json()
     assert config["websocket"] == f"ws://127.0.0.1:{ports['websocket']}/connection/websocket"
     assert config["api"] == f"http://127.0.0.1:{ports['internal']}/api"
-    config = (await http.get("/dev/config", headers={"Host": "laptop.local:8001"})).json()
-    assert config["websocket"] == f"ws://laptop.local:{ports['websocket']}/connection/websocket"
+    config = (await http.get("/dev/config", headers={"Host": "192.168.1.5:8001"})).json()
+    assert config["websocket"] == f"ws://192.168.1.5:{ports['websocket']}/connection/websocket"
     config = (await http.get("/dev/config", headers={"Host": "[::1]:8001"})).json()
     assert config["api"] == f"http://[::1]:{ports['internal']}/api"
 
@@ -195,3 +195,32 @@ def test_both_languages_have_the_same_words() -> None:
     assert names == re.findall(r"^    (\w+):", chinese, re.MULTILINE)
     used = re.findall(r'data-word="(\w+)"', (STATIC / "index.html").read_text())
     assert set(used) <= set(names)
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8001", "localhost.evil.example", "127.0.0.1.nip.io"]
+)
+async def test_a_name_that_was_bent_to_this_machine_signs_nobody_in(
+    http: httpx.AsyncClient, host: str
+) -> None:
+    """DNS rebinding: for the browser, a page of the internet is then the page of what listens here."""
+    for path, body in (("/sandbox/login", {"user": "alice"}), ("/dev/publish", {"data": 1})):
+        answer = await http.post(path, json=body, headers={"Host": host})
+        assert (answer.status_code, answer.json()["code"]) == (403, 103)
+
+
+@pytest.mark.parametrize("host", ["localhost:8001", "127.0.0.1", "192.168.1.5:8001", "[::1]:8001"])
+async def test_this_machine_under_its_own_names_works(http: httpx.AsyncClient, host: str) -> None:
+    answer = await http.post("/sandbox/login", json={"user": "alice"}, headers={"Host": host})
+    assert answer.status_code == 200
+
+
+async def test_a_page_of_the_internet_may_not_drive_the_gateway_of_a_laptop(http: httpx.AsyncClient) -> None:
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    for origin, allowed in (
+        ("http://evil.example", False),
+        ("null", False),
+        ("http://localhost:10086", True),
+    ):
+        answer = await http.options("/sandbox/login", headers={"Origin": origin, **asks})
+        assert (answer.headers.get("access-control-allow-origin") == origin) is allowed, origin

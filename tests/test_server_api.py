@@ -73,6 +73,17 @@ async def test_a_query_that_makes_no_sense_is_no_key(world: World) -> None:
         assert response.status_code == 401
 
 
+async def test_a_page_cannot_use_a_key_in_the_query(world: World) -> None:
+    """A form of any page can send it without asking first; a header it cannot."""
+    url = httpx.URL("/api/info", query=f"api_key={KEY}".encode())
+    assert (await world.http.post(url, json={})).status_code == 200
+    page = {"Origin": "http://evil.example"}
+    assert (await world.http.post(url, json={}, headers=page)).status_code == 401
+    assert (
+        await world.http.post("/api/info", json={}, headers={**page, "X-API-Key": KEY})
+    ).status_code == 200
+
+
 # ---------------------------------------------------------------------------- HTTP
 async def test_unknown_methods_get_and_bad_bodies(world: World) -> None:
     assert (await world.call("no_such_method")).status_code == 404

@@ -363,3 +363,31 @@ async def test_the_stand_in_pushes_to_this_machine_only(world: World) -> None:
     nobody = {"url": "http://127.0.0.1:9/", "token": "t"}
     assert (await world.http.post("/sandbox/push", json=nobody)).json()["status"] == 0
     assert isinstance(world.http, httpx.AsyncClient)
+
+
+@pytest.mark.parametrize(
+    "mode", [{}, {"encrypt_type": "aes", "msg_signature": "0" * 40}], ids=["plain", "safe"]
+)
+async def test_nothing_is_parsed_before_the_signature_is_right(
+    world: World, mode: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A megabyte of XML costs a hundred times what reading it does, and anybody can send it."""
+
+    def parse(_content: bytes) -> dict[str, Any]:
+        raise AssertionError("it was parsed")
+
+    monkeypatch.setattr("gateway.wechat.callback._read", parse)
+    query = {"timestamp": str(int(time.time())), "nonce": "n", "signature": "0" * 40, **mode}
+    answer = await world.http.post("/wx/callback", params=query, content=b"<xml>" + b"<a>" * 1000)
+    assert answer.status_code == 403
+
+
+async def test_a_message_that_is_too_large_is_refused_though_it_is_signed(world: World) -> None:
+    timestamp, nonce = str(int(time.time())), "large"
+    query = {
+        "timestamp": timestamp,
+        "nonce": nonce,
+        "signature": push_signature(CALLBACK_TOKEN, timestamp, nonce),
+    }
+    body = json.dumps({"Event": "x", "pad": "x" * 70_000})
+    assert (await world.http.post("/wx/callback", params=query, content=body)).status_code == 403

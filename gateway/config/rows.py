@@ -186,7 +186,7 @@ class Client(Rows):
     command_burst: Positive = 400
     """Commands it may send at once before the average counts. A reconnect subscribes to everything."""
     max_connections: Count = 0
-    """Connections of one process, 0 = unlimited. Above it new ones get HTTP 503; plan 12 KB each."""
+    """Connections of one process, 0 = as many as it may open files. Above it: HTTP 503; plan 12 KB each."""
 
     def public_key_pem(self) -> str:
         """The PEM text of `token_public_key`, read from its file where it is a path; "" if not set."""

@@ -81,11 +81,11 @@ class FileAccess:
 
     async def _check(self, access: Access, owner: Owner, channel: str) -> None:
         options = self._node.rules.options(channel)
-        if self._node.rules.may(access, options, Who(owner.user)):
+        if self._node.rules.may(access, channel, options, Who(owner.user)):
             return
         if not (
             await self._subscribed(owner, channel)
-            and self._node.rules.may(access, options, Who(owner.user, subscribed=True))
+            and self._node.rules.may(access, channel, options, Who(owner.user, subscribed=True))
         ):
             raise ClientError(ERROR_PERMISSION_DENIED, f"the namespace does not allow {access} here")
 

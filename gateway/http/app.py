@@ -39,6 +39,7 @@ from gateway.http.dev import dev_router
 from gateway.http.docs_page import docs_router, tidy_openapi
 from gateway.http.downloads import downloads_router
 from gateway.http.files import files_router
+from gateway.http.local import LocalHosts
 from gateway.http.problems import error_of, problem
 from gateway.http.resumable import resumable_router
 from gateway.http.uploads import is_upload, serve_upload
@@ -153,6 +154,7 @@ def build_public_app(
     if settings.http.docs:
         app.include_router(docs_router(app), include_in_schema=False)
     if sandbox_router is not None:
+        app.add_middleware(LocalHosts, prefixes=("/sandbox/", "/dev/"))
         app.include_router(sandbox_router, prefix="/sandbox")
     if dev:
         page = dev_router(settings, node, ports or (lambda: _ports(settings)))

@@ -129,15 +129,19 @@ class ServerAPI:
     def _read_headers(self, scope: Scope) -> tuple[bytes, bool]:
         """The key that was given, and whether errors go out as HTTP statuses."""
         key = b""
+        of_a_page = False
         transport_errors = self._transport_errors
         for name, value in scope["headers"]:
             if name == b"x-api-key":
                 key = value
             elif name == b"authorization" and not key and value[:7].lower() == b"apikey ":
                 key = value[7:].strip()
+            elif name == b"origin":
+                of_a_page = True
             elif name == b"x-centrifugo-error-mode":
                 transport_errors = value == b"transport" or (value != b"body" and transport_errors)
-        if not key and scope["query_string"]:
+        # Not from a page: a form can put a key into a query without asking anybody first.
+        if not key and scope["query_string"] and not of_a_page:
             key = _key_of_query(scope["query_string"])
         return key, transport_errors
 

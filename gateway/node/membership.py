@@ -22,6 +22,7 @@ from gateway.brokers.base import Broker, HistoryFilter, PresenceStore
 from gateway.channels import has_history
 from gateway.client import Client, Subscription
 from gateway.config import ChannelOptions
+from gateway.config.units import MB
 from gateway.errors import (
     DISCONNECT_NORMAL,
     ERROR_ALREADY_SUBSCRIBED,
@@ -32,11 +33,13 @@ from gateway.errors import (
 from gateway.hub import Channel, Hub
 from gateway.metrics import Metrics
 from gateway.node.delivery import Delivery
-from gateway.node.recovery import Recovery, recover_cache, recover_stream
+from gateway.node.recovery import Recovery, recover_cache, recover_stream, within
 from gateway.protocol import EMPTY_RAW, Publication, StreamPosition, SubscribeResult
 
 IDLE_BEFORE_UNSUBSCRIBE: Final = 1.0
 """Seconds a channel without subscribers stays subscribed at the broker: reconnect storms do not flap."""
+ANSWER_LIMIT: Final = 4 * MB
+"""Bytes of publications in one answer: a phone takes it in one piece, and asking for it costs little."""
 CLOSE_AT_ONCE: Final = 200
 """Idle channels closed at the broker at a time."""
 
@@ -223,7 +226,8 @@ class Membership:
         else:
             query = HistoryFilter(limit=self._recovery_limit, since=since)
             top, items = await self._delivery.position(channel, query)
-            recovery = recover_stream(since, top, items)
+            # Cut like a history that is too long for one answer: not recovered, the client loads its state.
+            recovery = recover_stream(since, top, within(items, ANSWER_LIMIT))
         self._metrics.recovery(_outcome(recovery, since, top))
         return top, recovery
 

@@ -36,6 +36,16 @@ def recover_stream(since: StreamPosition, top: StreamPosition, items: Sequence[P
     return Recovery(recovered=True, publications=tuple(items)) if complete else Recovery(recovered=False)
 
 
+def within(publications: Sequence[Publication], limit: int) -> list[Publication]:
+    """The first of `publications` that have no more than `limit` bytes of data together, and at least one."""
+    total = 0
+    for count, publication in enumerate(publications):
+        total += len(publication.data)
+        if total > limit and count:
+            return list(publications[:count])
+    return list(publications)
+
+
 def recover_cache(since: StreamPosition, top: StreamPosition, newest: Publication | None) -> Recovery:
     """The newest publication alone, unless the subscriber has it already."""
     if newest is None or newest.offset != top.offset:

@@ -26,8 +26,9 @@ from gateway.errors import (
     ClientError,
 )
 from gateway.node.live import override
-from gateway.node.membership import Order
+from gateway.node.membership import ANSWER_LIMIT, Order
 from gateway.node.node import Node, PublishRequestOptions
+from gateway.node.recovery import within
 from gateway.protocol import (
     EMPTY_RAW,
     Command,
@@ -145,8 +146,8 @@ class Commands:
             recoverable=request.recoverable,
             join_leave=request.join_leave,
             only_recovered=request.recover and bool(request.flag & REJECT_UNRECOVERED),
-            may_read_history=self._rules.may("history", options, who),
-            may_read_presence=self._rules.may("presence", options, who),
+            may_read_history=self._rules.may("history", channel, options, who),
+            may_read_presence=self._rules.may("presence", channel, options, who),
             chan_info=(granted.info if granted else None) or EMPTY_RAW,
             data=(granted.data if granted else None) or EMPTY_RAW,
             expires_at=self._node.deadline(expire_at),
@@ -223,7 +224,7 @@ class Commands:
             raise ClientError(ERROR_NOT_AVAILABLE, "the channel keeps no presence")
         if access == "history" and not has_history(options):
             raise ClientError(ERROR_NOT_AVAILABLE, "the channel keeps no history")
-        if not self._rules.may(access, options, Who(client.user, channel in client.subscriptions)):
+        if not self._rules.may(access, channel, options, Who(client.user, channel in client.subscriptions)):
             raise ClientError(ERROR_PERMISSION_DENIED, f"the namespace does not allow {access} here")
         return options
 
@@ -268,7 +269,8 @@ class Commands:
         async def history() -> None:
             query = HistoryFilter(limit, request.since, request.reverse)
             history = await self._node.history(request.channel, query)
-            result = HistoryResult(history.publications, history.top.epoch, history.top.offset)
+            publications = within(history.publications, ANSWER_LIMIT)
+            result = HistoryResult(publications, history.top.epoch, history.top.offset)
             _reply(client, command_id, "history", result)
 
         return history()

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
 
 import structlog
-from websockets.extensions import Extension
 from websockets.frames import Close, Frame, Opcode
-from websockets.protocol import SERVER, State
-from websockets.protocol import Protocol as LibraryProtocol
 
 from gateway.client import Client, Limits, Tick
 from gateway.deadlines import Deadlines
@@ -39,12 +36,20 @@ from gateway.outbox import Outboxes
 from gateway.protocol import CLOSE, PING, decode, encode_disconnect
 from gateway.websocket.connecting import Connecting
 from gateway.websocket.dispatch import Dispatcher
-from gateway.websocket.handshake import HEAD_LIMIT, Handshakes, library_log
+from gateway.websocket.handshake import HEAD_LIMIT, Handshakes
+from gateway.websocket.uncommon import Answer, Farewell, Message, UncommonFrames
 
+DISCARD_LIMIT: Final = 64 * 1024
+"""Bytes that are read and thrown away while a client's close frame is awaited; then it is cut off."""
 CLOSE_TIMEOUT: Final = 3.0
 """Seconds that a client has to answer our close frame, or to take what it was sent before."""
+HANDSHAKE_RESERVE: Final = 16
+"""Sockets above `max_connections` that may still ask, to be answered in words; the next are cut short."""
 _PING_FRAME: Final = text_frame(PING)
 _END_OF_HEAD: Final = b"\r\n\r\n"
+_FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+)
 
 log = structlog.get_logger()
 
@@ -80,6 +85,10 @@ class Shared:
         full = self.max_connections and len(self.connections) > self.max_connections
         return "full" if full else ""
 
+    def is_crowded(self) -> bool:
+        """Whether even those that have not shaken hands yet are too many."""
+        return bool(self.max_connections) and len(self.connections) > self.max_connections + HANDSHAKE_RESERVE
+
 
 class Connection(asyncio.Protocol):
     """One client's socket; the `ClientSink` of its client."""
@@ -88,14 +97,14 @@ class Connection(asyncio.Protocol):
         "_client",
         "_closing",
         "_congested",
-        "_extensions",
-        "_fragments",
+        "_discarded",
         "_head",
-        "_library",
         "_parting",
         "_shared",
         "_splitter",
         "_transport",
+        "_uncommon",
+        "_unsent",
         "outbox",
     )
 
@@ -105,9 +114,9 @@ class Connection(asyncio.Protocol):
         self._client: Client | None = None
         self._splitter = FrameSplitter(shared.message_limit)
         self._head: bytes | None = b""
-        self._library: LibraryProtocol | None = None
-        self._extensions: Sequence[Extension] = ()
-        self._fragments: list[Frame] | None = None
+        self._uncommon: UncommonFrames | None = None
+        self._discarded = 0
+        self._unsent = 0
         self._closing = False
         self._parting: bytes | None = None
         self._congested = False
@@ -119,6 +128,12 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=shared.queue_size, low=shared.queue_size // 2)
         shared.connections.add(self)
+        if shared.is_crowded():
+            # Told at once: waiting for its request would keep the file that another client needs.
+            shared.metrics.handshake("full")
+            self._transport.write(_FULL)
+            self._end_transport()
+            return
         shared.deadlines.set(self, shared.clock() + shared.limits.first_message_timeout)
 
     def data_received(self, data: bytes) -> None:
@@ -126,6 +141,8 @@ class Connection(asyncio.Protocol):
             data = self._read_head(data)
             if not data:
                 return
+        if self._closing and not self._may_discard(len(data)):
+            return
         try:
             items = self._splitter.feed(data)
         except ClientError as error:
@@ -136,6 +153,14 @@ class Connection(asyncio.Protocol):
                 self._take_frame(content)
             elif not self._closing and self._parting is None:
                 self._take_message(kind, content)
+
+    def _may_discard(self, size: int) -> bool:
+        """Whether to look for the close frame in what comes after ours; not without end."""
+        self._discarded += size
+        if self._discarded > DISCARD_LIMIT:
+            self.abort()
+            return False
+        return True
 
     def eof_received(self) -> bool:
         return False  # the transport closes itself: a client that stopped writing has gone
@@ -190,7 +215,7 @@ class Connection(asyncio.Protocol):
         client = Client(str(uuid.uuid4()), self, shared.limits, ip=opened.ip, now=now)
         self._client = client
         if opened.extensions:
-            self._extensions = opened.extensions
+            self._uncommon = UncommonFrames(shared.message_limit, opened.extensions, now)
             client.deflate = True
         shared.deadlines.set(self, client.next_deadline())
         if opened.protobuf:
@@ -222,64 +247,46 @@ class Connection(asyncio.Protocol):
             if frame[0] & 0x0F == Opcode.CLOSE and self._closing:
                 self._end_transport()
             return
-        library = self._library
-        if library is None:
-            library = self._library = LibraryProtocol(
-                SERVER, state=State.OPEN, max_size=self._shared.message_limit, logger=library_log
-            )
-            library.extensions = list(self._extensions)
-        library.receive_data(frame)
-        answer = b"".join(library.data_to_send())
-        if library.parser_exc is not None:
-            sent = library.close_sent or Close(1002, "")
-            self._log_refusal(Disconnect(sent.code, sent.reason), str(library.parser_exc))
-            self.disconnect(Disconnect(sent.code, cut_reason(sent.reason) or "websocket protocol error"))
+        now = self._shared.clock()
+        uncommon = self._uncommon
+        if uncommon is None:
+            uncommon = self._uncommon = UncommonFrames(self._shared.message_limit, (), now)
+        try:
+            outcome = uncommon.take(frame, now)
+        except ClientError as error:
+            self._refuse(error)
             return
-        for event in library.events_received():
-            self._take_event(library, cast("Frame", event), answer)
-            answer = b""
-        if self._fragments is None and not self._closing:
-            self._library = None
+        match outcome:
+            case Message(kind, payload):
+                self._take_message(kind, payload)
+            case Answer(answer):
+                self._shared.outboxes.post(self, answer)
+            case Farewell():
+                self._take_leave(outcome)
 
-    def _take_event(self, library: LibraryProtocol, frame: Frame, answer: bytes) -> None:
-        if frame.opcode is Opcode.CLOSE:
-            code = library.close_code or 1005
-            self._shared.metrics.disconnect(code)
-            log.debug("client closes", client=self._client.id if self._client else "", code=code)
-            self._parting = answer
-            client = self._client
-            if client is not None and client.backlog is not None:
-                client.backlog.append(CLOSE)
-                self._shared.deadlines.set(self, self._shared.clock() + CLOSE_TIMEOUT)
-            else:
-                self.part()
-        elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            self._collect(frame)
-        elif answer:  # the pong to a ping
-            self._shared.outboxes.post(self, answer)
-
-    def _collect(self, frame: Frame) -> None:
-        fragments = [*(self._fragments or ()), frame]
-        if not frame.fin:
-            self._fragments = fragments
-            return
-        self._fragments = None
-        self._take_message(int(fragments[0].opcode), b"".join(bytes(each.data) for each in fragments))
+    def _take_leave(self, farewell: Farewell) -> None:
+        """The client closes; what it said before is done first."""
+        client = self._client
+        self._shared.metrics.disconnect(farewell.code)
+        log.debug("client closes", client=client.id if client else "", code=farewell.code)
+        self._parting = farewell.answer
+        if client is not None and client.backlog is not None:
+            client.backlog.append(CLOSE)
+            self._shared.deadlines.set(self, self._shared.clock() + CLOSE_TIMEOUT)
+        else:
+            self.part()
 
     def _refuse(self, error: ClientError) -> None:
-        outcome = cast("Disconnect", error.outcome)
-        self._log_refusal(outcome, error.detail)
-        self.disconnect(outcome)
-
-    def _log_refusal(self, disconnect: Disconnect, why: str) -> None:
+        disconnect = cast("Disconnect", error.outcome)
         client = self._client
         log.info(
             "client is disconnected",
             client=client.id if client else "",
             ip=client.ip if client else "",
             code=disconnect.code,
-            why=why,
+            why=error.detail,
         )
+        self.disconnect(disconnect)
 
     # ------------------------------------------------------------------ out
     def send(self, payload: bytes) -> None:
@@ -288,6 +295,7 @@ class Connection(asyncio.Protocol):
             metrics = self._shared.metrics
             metrics.messages_out += 1
             metrics.bytes_out += len(payload)
+            self._unsent += len(payload)
             self._shared.outboxes.post(self, text_frame(payload))
 
     def flush(self) -> None:
@@ -297,6 +305,7 @@ class Connection(asyncio.Protocol):
             return
         data = outbox[0] if len(outbox) == 1 else b"".join(outbox)
         outbox.clear()
+        self._unsent = 0
         if transport is None or self._closing:
             return
         if self._congested:
@@ -307,6 +316,11 @@ class Connection(asyncio.Protocol):
             transport.write(data)
         except RuntimeError as error:  # it was closed in this turn, and will say so in the next
             log.debug("written to a closed socket", why=str(error))
+
+    @property
+    def is_full(self) -> bool:
+        """See `ClientSink`."""
+        return self._congested or self._unsent > self._shared.queue_size
 
     def pause_reading(self) -> None:
         """See `ClientSink`."""
@@ -356,8 +370,7 @@ class Connection(asyncio.Protocol):
         if client is not None and client.is_open:
             client.close()
             self._shared.connecting.leave(client)
-        self._library = None
-        self._fragments = None
+        self._uncommon = None
 
     def _end_transport(self) -> None:
         """Close the TCP connection once all is written; the deadline aborts it where that hangs."""

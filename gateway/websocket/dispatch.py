@@ -28,6 +28,8 @@ from gateway.protocol import Command, encode_error
 
 AT_A_TIME: Final = 64
 """Commands of one client that run in one turn of the loop, so that a full frame of them holds nobody up."""
+ROOM_INTERVAL: Final = 0.02
+"""Seconds between two looks whether a client that reads slowly has taken what it was answered."""
 BACKLOG_HIGH: Final = 256
 """Commands that may wait before the client's socket is read no further."""
 
@@ -117,6 +119,10 @@ class Dispatcher:
     async def _run_backlog(self, client: Client) -> None:
         done = 0
         while client.backlog:
+            if client.sink.is_full:
+                await asyncio.sleep(0 if not done else ROOM_INTERVAL)
+                done += 1
+                continue
             command = client.backlog.popleft()
             pending = self._begin(client, command)
             if pending is not None:

@@ -25,6 +25,8 @@ MAX_AGE: Final = 240.0
 MAX_AHEAD: Final = 60.0
 """Seconds that WeChat's clock may be ahead. With `MAX_AGE` no longer than nonces are remembered."""
 NONCE_LIMIT: Final = 128
+BODY_LIMIT: Final = 64 * 1024
+"""Bytes of one message; the longest that WeChat documents have a few kilobytes."""
 ECHO_LIMIT: Final = 512
 XML_DEPTH: Final = 16
 ID_LIMIT: Final = 256
@@ -87,11 +89,12 @@ def check_question(app: CallbackApp, query: Mapping[str, str], now: float) -> st
 def open_push(app: CallbackApp, query: Mapping[str, str], body: bytes, now: float) -> Push:
     """Verify, decrypt and read one message; `now` in unix seconds."""
     _check_time(query, now)
-    if query.get("encrypt_type") == "aes" or "msg_signature" in query:
-        content = _decrypt(app, query, body)
-    else:
-        _check_signature(app, query, "signature")
-        content = body
+    if len(body) > BODY_LIMIT:
+        raise BadPush("the message is too large")
+    # Before anything is parsed: it is made of the token alone, and WeChat sends it in every mode.
+    _check_signature(app, query, "signature")
+    encrypted = query.get("encrypt_type") == "aes" or "msg_signature" in query
+    content = _decrypt(app, query, body) if encrypted else body
     data = _read(content)
     once = _hash("nonce", app.appid, query["timestamp"], query["nonce"])
     same = _hash("body", once, hashlib.sha256(body).hexdigest())
