@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.channels import Access, Channels, has_history, personal_owner, Who
+from gateway.channels import Access, Channels, Who, has_history, personal_owner
 from gateway.config import ChannelOptions, load
 from gateway.errors import ERROR_BAD_REQUEST, ERROR_UNKNOWN_CHANNEL, ClientError
 
@@ -190,7 +190,8 @@ def test_without_the_option_a_hash_means_nothing() -> None:
 @pytest.mark.parametrize("channel", ["#ann", "chat:#ann"])
 def test_a_personal_channel_is_its_users_whatever_the_options_say(channel: str, limited: bool) -> None:
     """A namespace that lets everybody in for its news must not open everybody's mail with it."""
-    wide = {f"allow_{access}_for_{whom}": True for access in get_args(Access) for whom in ("client", "subscriber")}
+    whom = ("client", "subscriber", "anonymous")
+    wide = {f"allow_{access}_for_{each}": True for access in get_args(Access) for each in whom}
     wide |= {"allow_subscribe_for_client": True, "allow_subscribe_for_anonymous": True}
     channels = rules(**wide, allow_user_limited_channels=limited, namespaces={"chat": wide})
     options = channels.options(channel)
