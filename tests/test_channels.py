@@ -191,7 +191,9 @@ def test_without_the_option_a_hash_means_nothing() -> None:
 def test_a_personal_channel_is_its_users_whatever_the_options_say(channel: str, limited: bool) -> None:
     """A namespace that lets everybody in for its news must not open everybody's mail with it."""
     whom = ("client", "subscriber", "anonymous")
-    wide = {f"allow_{access}_for_{each}": True for access in get_args(Access) for each in whom}
+    wide: dict[str, Any] = {
+        f"allow_{access}_for_{each}": True for access in get_args(Access) for each in whom
+    }
     wide |= {"allow_subscribe_for_client": True, "allow_subscribe_for_anonymous": True}
     channels = rules(**wide, allow_user_limited_channels=limited, namespaces={"chat": wide})
     options = channels.options(channel)
