@@ -111,7 +111,7 @@ class Connecting:
         """The server-side subscriptions: the personal channel, and what the token grants."""
         wanted = dict(credentials.subs)
         if self._settings.personal_channel and credentials.user:
-            wanted.setdefault(self._node.rules.personal(credentials.user), SubscriptionOptions())
+            wanted.setdefault(self._personal(credentials.user), SubscriptionOptions())
         if len(wanted) > self._settings.channel_limit:
             raise ClientError(
                 DISCONNECT_CHANNEL_LIMIT, "more server-side subscriptions than channels allowed"
@@ -127,6 +127,16 @@ class Connecting:
         if failed:
             raise failed[0]
         return [each for each in joined if not isinstance(each, BaseException)]
+
+    def _personal(self, user: str) -> str:
+        """The personal channel; openids always have one, the `sub` of a JWT may be no name for a channel."""
+        channel = self._node.rules.personal(user)
+        try:
+            self._node.rules.options(channel)
+        except ClientError as error:
+            detail = f"this user cannot have a personal channel ({error.detail}): give the token another sub"
+            raise ClientError(error.outcome, detail) from None
+        return channel
 
     async def _join(self, client: Client, order: Order) -> Joined:
         subscription, result = await self._node.membership.prepare(client, order)
