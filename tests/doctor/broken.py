@@ -53,7 +53,9 @@ def _without_line(start: str) -> Callable[[str], str]:
 
 def leak(patient_port: int) -> Change:
     place = r"location ~ ^/(sandbox|api|metrics|health|healthz|readyz|dashboard|dev)(/|$) {"
-    return (f"{place}\n        return 404;", f"{place}\n        proxy_pass http://127.0.0.1:{patient_port};")
+    # With nginx's own default for Host: under the site's name the sandbox refuses by itself.
+    to = f"proxy_set_header Host $proxy_host;\n        proxy_pass http://127.0.0.1:{patient_port};"
+    return (f"{place}\n        return 404;", f"{place}\n        {to}")
 
 
 HTML_404 = """location /wx/ { error_page 404 /x.html; return 404; }
