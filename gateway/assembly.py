@@ -66,6 +66,11 @@ class Parts:
     wx: WxParts
     files: Files
 
+    async def check(self) -> None:
+        """Everything that is asked of Redis once, so that a missing permission shows at start."""
+        if isinstance(self.sessions, RedisSessionStore):
+            await self.sessions.check()
+
     def reload(self, settings: Settings) -> None:
         """Take over the secrets and mini-programs of another configuration."""
         self.tokens.load_keys(*_token_keys(settings))
@@ -117,10 +122,37 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         clock=clock,
     )
     commands = Commands(settings, node, connecting, tokens, backend, wall=time.time)
+    shared = _sockets(settings, node, connecting, commands, outboxes, metrics)
+    metrics.watch(lambda: _counts(node, shared.connections))
+    return Parts(
+        metrics=metrics,
+        node=node,
+        sign_in=sign_in,
+        sessions=sessions,
+        shared=shared,
+        sweep_interval=_sweep_interval(shared.limits),
+        upstream=upstream,
+        jwks=jwks,
+        tokens=tokens,
+        sandbox=_sandbox(settings),
+        sandbox_url=sandbox_url,
+        wx=wx,
+        files=Files(settings, node, authenticator, backend, metrics),
+    )
+
+
+def _sockets(
+    settings: Settings,
+    node: Node,
+    connecting: Connecting,
+    commands: Commands,
+    outboxes: Outboxes,
+    metrics: Metrics,
+) -> Shared:
+    """What all connections of the process share."""
+    clock = time.monotonic
     limits = _limits(settings)
-    sweep_interval = _sweep_interval(limits)
-    connections: set[Connection] = set()
-    shared = Shared(
+    return Shared(
         node=node,
         connecting=connecting,
         dispatcher=Dispatcher(commands, metrics, clock),
@@ -130,30 +162,14 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
             message_limit=settings.websocket.message_size_limit,
             compression=settings.websocket.compression,
         ),
-        deadlines=Deadlines(sweep_interval, clock()),
+        deadlines=Deadlines(_sweep_interval(limits), clock()),
         metrics=metrics,
         limits=limits,
         message_limit=settings.websocket.message_size_limit,
         queue_size=settings.websocket.queue_size,
         max_connections=settings.client.max_connections or connections_possible(),
         clock=clock,
-        connections=connections,
-    )
-    metrics.watch(lambda: _counts(node, connections))
-    return Parts(
-        metrics=metrics,
-        node=node,
-        sign_in=sign_in,
-        sessions=sessions,
-        shared=shared,
-        sweep_interval=sweep_interval,
-        upstream=upstream,
-        jwks=jwks,
-        tokens=tokens,
-        sandbox=_sandbox(settings),
-        sandbox_url=sandbox_url,
-        wx=wx,
-        files=Files(settings, node, authenticator, backend, metrics),
+        connections=set(),
     )
 
 

@@ -75,6 +75,7 @@ class Server:
         http = url_of(sockets["http"]) if "http" in sockets else f"http://{settings.listen.http}"
         parts = self._parts = build(settings, self._backend, loop.call_soon, f"{http}/sandbox")
         await parts.node.start()
+        await parts.check()
         await self._listen_http(parts, sockets)
         shared = parts.shared
         if "websocket" in sockets:
