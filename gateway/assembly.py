@@ -29,6 +29,8 @@ from gateway.brokers.redis_presence import RedisPresenceStore
 from gateway.client import Limits
 from gateway.config import Settings
 from gateway.deadlines import Deadlines
+from gateway.files.ledger import RedisLedger
+from gateway.files.quotas import Ledger
 from gateway.files.service import Files
 from gateway.metrics import Counts, Metrics
 from gateway.node.node import Node
@@ -89,7 +91,8 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
     clock = time.monotonic
     outboxes = Outboxes(call_soon, clock, metrics)
     node_id = secrets.token_hex(8)
-    broker, presence, sessions, claims, access_tokens = _stores(settings, node_id)
+    stores = _stores(settings, node_id)
+    broker, presence, sessions, claims = stores.broker, stores.presence, stores.sessions, stores.claims
     node = Node(
         settings,
         broker,
@@ -109,7 +112,16 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         max_sign_ins_per_ip=settings.wechat.max_sign_ins_per_ip,
     )
     wx = build_wx(
-        settings, backend, node, sign_in, sessions, claims, access_tokens, metrics, upstream, sandbox_url
+        settings,
+        backend,
+        node,
+        sign_in,
+        sessions,
+        claims,
+        stores.access_tokens,
+        metrics,
+        upstream,
+        sandbox_url,
     )
     jwks = Jwks(settings.client.token_jwks_url, upstream) if settings.client.token_jwks_url else None
     tokens = _tokens(settings, jwks)
@@ -137,7 +149,7 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         sandbox=_sandbox(settings),
         sandbox_url=sandbox_url,
         wx=wx,
-        files=Files(settings, node, authenticator, backend, metrics),
+        files=Files(settings, node, authenticator, backend, metrics, ledger=stores.ledger),
     )
 
 
@@ -181,6 +193,8 @@ class Stores(NamedTuple):
     sessions: SessionStore
     claims: CodeClaims
     access_tokens: TokenStorage
+    ledger: Ledger | None
+    """What users have uploaded, where other processes have to know it."""
 
 
 def _stores(settings: Settings, node_id: str) -> Stores:
@@ -194,6 +208,7 @@ def _stores(settings: Settings, node_id: str) -> Stores:
             MemorySessionStore(cipher, ttl=ttl, now=time.time),
             MemoryCodeClaims(now=time.time),
             MemoryTokenStorage(),
+            None,
         )
     prefix = settings.redis.prefix
     broker = RedisBroker([settings.redis.url, *settings.redis.shards], prefix, node_id)
@@ -203,6 +218,7 @@ def _stores(settings: Settings, node_id: str) -> Stores:
         RedisSessionStore(broker.topology, cipher, ttl=ttl, now=time.time),
         RedisCodeClaims(broker.topology, prefix),
         RedisTokenStorage(broker.topology, cipher, prefix, time.time),
+        RedisLedger(broker.topology, prefix),
     )
 
 

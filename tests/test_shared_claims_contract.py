@@ -1,4 +1,4 @@
-"""What nodes share beside sessions: claims on wx.login codes, and access tokens. One contract each."""
+"""What nodes share beside sessions: claims on wx.login codes, access tokens, quotas. One contract each."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from gateway.auth.sessions import SessionKeyCipher
 from gateway.auth.signin import CodeClaims, MemoryCodeClaims
 from gateway.brokers.redis_server import Tuning
 from gateway.brokers.redis_topology import make_topology
+from gateway.errors import ClientError
+from gateway.files.ledger import RedisLedger
+from gateway.files.quotas import Allowance, Quotas
 from gateway.wechat.access_token import AccessToken, MemoryTokenStorage, TokenStorage
 from tests.broker_worlds import RedisWorld
 from tests.redis_server import shared_cluster, shared_servers
@@ -116,6 +119,30 @@ async def test_of_all_nodes_one_may_force_a_new_token(world: World) -> None:
 async def test_what_lies_in_redis_tells_no_token(world: World) -> None:
     await world.tokens[0].save(APP, AccessToken(TOKEN, time.time() + 7200))
     assert TOKEN not in world.dump()
+
+
+async def test_what_users_uploaded_is_known_to_all_processes_and_after_a_restart() -> None:
+    where = RedisWorld([shared_servers()[0].url])
+    topologies = [make_topology(where.urls, where.prefix, f"http{n}", Tuning()) for n in range(2)]
+    for topology in topologies:
+        await topology.start()
+    first, second = (RedisLedger(each, where.prefix) for each in topologies)
+    assert await second.used(APP, "ann", 20_000) == (0, 0)
+    await first.add(APP, "ann", 20_000, 60)
+    await second.add(APP, "ann", 20_000, 30)
+    assert await first.used(APP, "ann", 20_000) == await second.used(APP, "ann", 20_000) == (2, 90)
+    for other in ((APP, "bob", 20_000), (APP, "ann", 20_001), ("wx0000000000000002", "ann", 20_000)):
+        assert await first.used(*other) == (0, 0)
+    quotas = Quotas(Allowance(bytes_per_day=100, files_per_day=3, at_a_time=2), lambda: 20_000 * 86400.0)
+    with quotas.begin(APP, "ann", await first.used(APP, "ann", quotas.today)) as lease:
+        with pytest.raises(ClientError):
+            lease.grow(11)
+        lease.grow(10)
+        lease.keep()
+    with pytest.raises(ClientError):
+        quotas.begin(APP, "ann")
+    for topology in topologies:
+        await topology.close()
 
 
 async def test_under_another_secret_a_token_is_as_good_as_none() -> None:

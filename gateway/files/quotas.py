@@ -1,10 +1,15 @@
-"""What one user may send: at a time, in files and in bytes a day. Counted in this process, pure."""
+"""What one user may send: at a time, in files and in bytes a day.
+
+Counted in this process, and pure; where there are several, or one that starts again, a ledger tells what the
+others have counted. What is under way elsewhere is not seen: a user may exceed a day's share by that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Protocol
 
 from gateway.config.units import DAY
 from gateway.errors import ERROR_FILE_QUOTA, ERROR_TOO_MANY_REQUESTS, ClientError
@@ -17,6 +22,18 @@ class Allowance:
     bytes_per_day: int
     files_per_day: int
     at_a_time: int
+
+
+class Ledger(Protocol):
+    """What users have sent on a day (days since 1970), as all processes know it."""
+
+    async def used(self, appid: str, user: str, day: int) -> tuple[int, int]:
+        """Files and bytes."""
+        ...
+
+    async def add(self, appid: str, user: str, day: int, size: int) -> None:
+        """One more file of `size` bytes."""
+        ...
 
 
 @dataclass(slots=True)
@@ -35,10 +52,19 @@ class Quotas:
     _day: int = 0
     _uses: dict[tuple[str, str], _Use] = field(default_factory=dict)
 
-    def begin(self, appid: str, user: str) -> Lease:
-        """Count one more upload. Raises ClientError: 111 for too many at a time, 423 for the day's share."""
+    @property
+    def today(self) -> int:
+        return int(self.wall() // DAY)
+
+    def begin(self, appid: str, user: str, elsewhere: tuple[int, int] = (0, 0)) -> Lease:
+        """Count one more upload. Raises ClientError: 111 for too many at a time, 423 for the day's share.
+
+        Arguments:
+            elsewhere: files and bytes that a ledger has for today, our own among them.
+        """
         self._turn_page()
         use = self._uses.setdefault((appid, user), _Use())
+        use.files, use.size = max(use.files, elsewhere[0]), max(use.size, elsewhere[1])
         allowance = self.allowance
         if use.running >= allowance.at_a_time:
             raise ClientError(ERROR_TOO_MANY_REQUESTS, f"at most {allowance.at_a_time} uploads at a time")
@@ -49,7 +75,7 @@ class Quotas:
         return Lease(self, use)
 
     def _turn_page(self) -> None:
-        day = int(self.wall() // DAY)
+        day = self.today
         if day != self._day:
             self._day = day
             self._uses = {who: _Use(use.running) for who, use in self._uses.items() if use.running}
@@ -65,7 +91,7 @@ class Lease:
     def __init__(self, quotas: Quotas, use: _Use) -> None:
         self._quotas = quotas
         self._use = use
-        self._size = 0
+        self.size = 0
         self._kept = False
 
     def grow(self, size: int) -> None:
@@ -74,7 +100,7 @@ class Lease:
         if limit and self._use.size + size > limit:
             raise ClientError(ERROR_FILE_QUOTA, f"at most {limit} bytes a day")
         self._use.size += size
-        self._size += size
+        self.size += size
 
     def keep(self) -> None:
         """The upload counts."""
@@ -90,4 +116,4 @@ class Lease:
         if not self._kept:
             # Not below zero: the day may have ended in between, and begun the count anew.
             self._use.files = max(0, self._use.files - 1)
-            self._use.size = max(0, self._use.size - self._size)
+            self._use.size = max(0, self._use.size - self.size)

@@ -27,7 +27,7 @@ from gateway.files.links import MAX_TTL, Links
 from gateway.files.options import FileOptions
 from gateway.files.partials import Partials
 from gateway.files.progress import Progress
-from gateway.files.quotas import Allowance, Quotas
+from gateway.files.quotas import Allowance, Ledger, Quotas
 from gateway.files.thumbnails import Thumbnails
 from gateway.metrics import Metrics
 from gateway.node.node import Node, PublishRequestOptions
@@ -55,6 +55,7 @@ class Files:
         metrics: Metrics,
         *,
         storage: Storage | None = None,
+        ledger: Ledger | None = None,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -65,6 +66,7 @@ class Files:
         self.quotas = Quotas(
             Allowance(rows.quota_bytes_per_day, rows.quota_files_per_day, rows.max_uploads_per_user), wall
         )
+        self._ledger = ledger
         self.partials = Partials(Path(rows.directory) / "partial", rows.resumable_ttl, wall)
         self.thumbnails = Thumbnails(self.storage)
         self.metrics = metrics
@@ -121,7 +123,7 @@ class Files:
         outcome, upload = "gone", None
         self.metrics.uploads_running += 1
         try:
-            with self.quotas.begin(owner.appid, owner.user) as lease:
+            with self.quotas.begin(owner.appid, owner.user, await self.used(owner)) as lease:
                 writer = await self.storage.create(file_id)
                 rows = self.settings
                 intake = Intake(writer, rows.allowed_types, strip_exif=rows.strip_exif, limit=limit)
@@ -132,6 +134,7 @@ class Files:
                 if upload.meta is not None:
                     outcome = "ok"
                     lease.keep()
+                    await self._write_down(owner, lease.size)
         except ClientError as error:
             outcome = str(error.outcome.code)
             raise
@@ -143,6 +146,20 @@ class Files:
             self.metrics.upload(outcome, upload.intake.received if upload else 0)
             if upload is not None and upload.meta is None:
                 await self._give_up(upload)
+
+    async def used(self, owner: Owner) -> tuple[int, int]:
+        """Files and bytes of today that all processes know of. Raises UpstreamError."""
+        if self._ledger is None:
+            return 0, 0
+        return await self._ledger.used(owner.appid, owner.user, self.quotas.today)
+
+    async def _write_down(self, owner: Owner, size: int) -> None:
+        """For the other processes. The file is there: not to have counted it is no reason to refuse it."""
+        if self._ledger is not None:
+            try:
+                await self._ledger.add(owner.appid, owner.user, self.quotas.today, size)
+            except UpstreamError as error:
+                log.warning("an upload was not counted for all", problem=error.detail)
 
     async def _give_up(self, upload: Upload) -> None:
         if upload.progress is not None:

@@ -113,7 +113,7 @@ class Resumable:
             raise ClientError(
                 ERROR_TOO_MANY_REQUESTS, f"at most {rows.max_uploads_per_user} uploads in pieces"
             )
-        with files.quotas.begin(owner.appid, owner.user) as lease:
+        with files.quotas.begin(owner.appid, owner.user, await files.used(owner)) as lease:
             lease.grow(length)  # only asked, and given back: it counts when it is complete
         file_id = new_id()
         info = await files.partials.create(owner, file_id, length, fields, metadata)
