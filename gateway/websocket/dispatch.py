@@ -104,38 +104,35 @@ class Dispatcher:
         self._tasks.add(loop.create_task(self._run(client, command, pending)))
 
     async def _run(self, client: Client, command: Command, pending: Coroutine[Any, Any, None] | None) -> None:
+        """Finish a command, and then all that came meanwhile."""
+        done = 0
         try:
-            if pending is not None:
-                try:
-                    await pending
-                except Exception as error:
-                    self._fail(client, command, error)
-            if client.backlog:
-                await self._run_backlog(client)
+            while True:
+                if pending is not None:
+                    try:
+                        await pending
+                    except Exception as error:
+                        self._fail(client, command, error)
+                done += 1
+                if client.backlog and (done % AT_A_TIME == 0 or client.sink.is_full):
+                    await self._give_way(client)
+                if not client.backlog:
+                    break
+                command = client.backlog.popleft()
+                pending = self._begin(client, command)
         finally:
             client.backlog = None
+            if done > 1:
+                client.sink.resume_reading()
             self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task(self._loop)))
 
-    async def _run_backlog(self, client: Client) -> None:
-        done = 0
-        while client.backlog:
-            if client.sink.is_full:
-                await asyncio.sleep(0 if not done else ROOM_INTERVAL)
-                done += 1
-                continue
-            command = client.backlog.popleft()
-            pending = self._begin(client, command)
-            if pending is not None:
-                try:
-                    await pending
-                except Exception as error:
-                    self._fail(client, command, error)
-            done += 1
-            if done % AT_A_TIME == 0:
-                if len(client.backlog or ()) <= BACKLOG_HIGH:
-                    client.sink.resume_reading()
-                await asyncio.sleep(0)
-        client.sink.resume_reading()
+    async def _give_way(self, client: Client) -> None:
+        """Let others have their turn, and a client that reads slowly take what it was answered."""
+        await asyncio.sleep(0)
+        while client.is_open and client.sink.is_full:  # noqa: ASYNC110 (rare; an event per client is not)
+            await asyncio.sleep(ROOM_INTERVAL)
+        if len(client.backlog or ()) <= BACKLOG_HIGH:
+            client.sink.resume_reading()
 
     def _fail(self, client: Client, command: Command, error: Exception) -> None:
         """Tell the client what its command came to."""
