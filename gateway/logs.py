@@ -18,6 +18,8 @@ SECRET_KEYS: Final = frozenset(
 )
 """Keys whose values never reach a log, whoever wrote them there."""
 MASK: Final = "**********"
+NOISY: Final = ("asyncio", "httpx", "httpcore", "uvicorn.error")
+"""Loggers of libraries of which only warnings are of use."""
 
 
 def _mask_secrets(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
@@ -61,7 +63,7 @@ def setup(level: str, style: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("asyncio", "httpx", "httpcore", "uvicorn.error"):
+    for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -16,10 +16,12 @@ from gateway import logs
 def _as_it_was() -> Iterator[None]:
     """The configuration of logs is the process's: give it back."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, loggers = root.handlers[:], [root, *map(logging.getLogger, logs.NOISY)]
+    levels = [logger.level for logger in loggers]
     yield
     root.handlers[:] = handlers
-    root.setLevel(level)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
     structlog.reset_defaults()
 
 
