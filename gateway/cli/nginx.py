@@ -37,7 +37,7 @@ def nginx(
         list[str] | None,
         typer.Option(
             metavar="HOST[:PORT[,HTTP]]",
-            help="A gateway node; may be repeated. Without: the one of [listen].",
+            help="A gateway node; may be repeated. Without: the one of this configuration.",
         ),
     ] = None,
     tls: Annotated[
