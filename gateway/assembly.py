@@ -133,7 +133,7 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         metrics,
         clock=clock,
     )
-    commands = Commands(settings, node, connecting, tokens, backend, wall=time.time)
+    commands = Commands(settings, node, connecting, tokens, backend, builtins={}, wall=time.time)
     shared = _sockets(settings, node, connecting, commands, outboxes, metrics)
     metrics.watch(lambda: _counts(node, shared.connections))
     return Parts(
@@ -297,4 +297,5 @@ def _counts(node: Node, connections: set[Connection]) -> Counts:
         users=hub.num_users,
         subscriptions=hub.num_subscriptions,
         channels=hub.num_channels,
+        outbox_bytes=sum(each.waiting_bytes for each in connections),
     )

@@ -123,9 +123,7 @@ class Node:
         self._settings = settings.channels
         self._broker = broker
         self._presence = presence
-        self._outboxes = outboxes
         self._clock = clock
-        self._wall = wall
         self._started = clock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._publish_options: dict[int, tuple[ChannelOptions, PublishOptions]] = {}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import Raw
 
 from gateway.auth.tokens import SubscriptionClaims, TokenVerifier
 from gateway.backend.base import Backend
@@ -60,11 +61,15 @@ REJECT_UNRECOVERED: Final = 2
 
 Pending = Coroutine[Any, Any, None] | None
 
+Builtin = Callable[[Client, Raw], Coroutine[Any, Any, Raw]]
+"""An rpc method of the gateway's own: client and data to the result, both JSON. It raises ClientError."""
+
 
 class Commands:
     """The handlers of all commands.
 
     Arguments:
+        builtins: the gateway's own rpc methods, by name; the team's code does not see them.
         wall: unix seconds.
     """
 
@@ -76,6 +81,7 @@ class Commands:
         tokens: TokenVerifier,
         backend: Backend,
         *,
+        builtins: Mapping[str, Builtin],
         wall: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -83,6 +89,7 @@ class Commands:
         self._rules: Channels = node.rules
         self._tokens = tokens
         self._backend = backend
+        self._builtins = builtins
         self._wall = wall
         self._handlers: dict[str, Callable[[Client, int, Any], Pending]] = {
             "connect": connecting.connect,
@@ -277,6 +284,10 @@ class Commands:
 
     # ------------------------------------------------------------------ to the team's code
     async def _rpc(self, client: Client, command_id: int, request: RPCRequest) -> None:
+        builtin = self._builtins.get(request.method)
+        if builtin is not None:
+            client.sink.send(encode_rpc(command_id, await builtin(client, request.data)))
+            return
         answer = self._backend.handle_rpc(client.caller, request.method, request.data)
         if answer is None:
             raise ClientError(ERROR_NOT_AVAILABLE, "no backend answers rpc")

@@ -322,6 +322,12 @@ class Connection(asyncio.Protocol):
         """See `ClientSink`."""
         return self._congested or self._unsent > self._shared.queue_size
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that this client has not taken yet: replies that are queued, and what the socket holds."""
+        held = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return self._unsent + held
+
     def pause_reading(self) -> None:
         """See `ClientSink`."""
         if self._transport is not None and not self._transport.is_closing() and self._transport.is_reading():
