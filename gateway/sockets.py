@@ -20,16 +20,19 @@ def bind_all(settings: Settings, names: tuple[str, ...] = LISTENERS) -> dict[str
     """The sockets of the named listeners.
 
     Raises:
-        GatewayError: one line that names the setting and what to do.
+        GatewayError: each address that cannot be had, and what to do.
     """
     sockets: dict[str, socket.socket] = {}
-    try:
-        for name in names:
+    problems: list[str] = []
+    for name in names:
+        try:
             sockets[name] = bind(getattr(settings.listen, name), settings.listen.backlog, f"listen.{name}")
-    except GatewayError:
+        except GatewayError as error:
+            problems.append(str(error))
+    if problems:
         for sock in sockets.values():
             sock.close()
-        raise
+        raise GatewayError("\n  ".join(problems))
     return sockets
 
 
@@ -51,8 +54,8 @@ def bind(address: str, backlog: int, setting: str, *, shared: bool = False) -> s
     except OSError as error:
         sock.close()
         raise GatewayError(
-            f'{setting} = "{address}": {error.strerror}; choose another address, '
-            "or end the program that has it"
+            f'{setting} = "{address}": {error.strerror}; end the program that has it, or choose another '
+            f"address: GATEWAY_{setting.upper().replace('.', '__')}={host}:{port + 100 if port else 8000}"
         ) from None
     sock.listen(backlog)
     sock.setblocking(False)

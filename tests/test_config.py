@@ -335,12 +335,12 @@ def test_an_unknown_key_gets_a_suggestion(write: Write) -> None:
         ),
     )
     assert sorted(lines) == [
-        "channels.chat: unknown key, a namespace is written [channels.namespaces.chat]; remove it",
-        "channels.namespaces.chat.historysize: unknown key, did you mean history_size?; remove it",
-        "client.ping_intervall: unknown key, did you mean ping_interval?; remove it",
-        "client.queue_size: unknown key, it belongs into [websocket]; remove it",
+        "channels.chat: unknown key, a namespace is written [channels.namespaces.chat]",
+        "channels.namespaces.chat.historysize: unknown key, write history_size instead",
+        "client.ping_intervall: unknown key, write ping_interval instead",
+        "client.queue_size: unknown key, move it to [websocket]",
         "client.xyzzy: unknown key; remove it",
-        "clint: unknown key, did you mean client?; remove it",
+        "clint: unknown key, write client instead",
         "nowhere: unknown key; remove it",
     ]
 
@@ -356,7 +356,7 @@ def test_an_unknown_variable_is_a_mistake(name: str) -> None:
 
 
 def test_an_unknown_variable_gets_a_suggestion() -> None:
-    assert "did you mean GATEWAY_CLIENT__PING_INTERVAL?" in one_problem(
+    assert "write GATEWAY_CLIENT__PING_INTERVAL instead" in one_problem(
         None, {"GATEWAY_CLIENT_PING_INTERVAL": "1"}
     )
 

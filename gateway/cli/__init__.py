@@ -21,6 +21,7 @@ from gateway.cli.config import ConfigOption, config_app, load_or_exit
 from gateway.cli.doctor import doctor
 from gateway.cli.nginx import nginx
 from gateway.config import ConfigError, Settings, dev_settings, find_config, load
+from gateway.config.advice import advise
 from gateway.errors import GatewayException
 from gateway.server import Server, run
 from gateway.sockets import bind_all
@@ -70,13 +71,12 @@ def dev(handlers: HandlersArgument = "", config: ConfigOption = None) -> None:
     Signs anybody in as anybody: for laptops and tests.
     """
     try:
-        settings = dev_settings(find_config(config, os.environ), os.environ)
+        path = find_config(config, os.environ)
+        settings = dev_settings(path, os.environ)
     except ConfigError as error:
         typer.echo(error, err=True)
         raise typer.Exit(2) from None
-    _serve(
-        settings, _load(handlers), dev=True, started=lambda server: _greet(server, settings.wechat.sandbox)
-    )
+    _serve(settings, _load(handlers), dev=True, started=lambda server: _greet(server, settings, path))
 
 
 @app.command()
@@ -103,7 +103,13 @@ def serve(
     if workers > 1 and only != "http":
         _supervise(loaded.settings, workers, path, handlers)
     listeners = {"websocket": ("websocket", "internal"), "http": ("http", "internal")}.get(only)
-    _serve(loaded.settings, _load(handlers), listeners=listeners, reload=lambda: load(path, os.environ))
+    _serve(
+        loaded.settings,
+        _load(handlers),
+        started=lambda _: _advise(loaded.settings),
+        listeners=listeners,
+        reload=lambda: load(path, os.environ),
+    )
 
 
 @app.command(hidden=True)
@@ -127,9 +133,19 @@ def _supervise(settings: Settings, workers: int, path: Path | None, handlers: st
         supervisor = Supervisor(
             settings, workers, config=path, handlers=handlers, reload=lambda: load(path, os.environ)
         )
-        return await supervisor.run(lambda each: log.info("the processes are started", **each.ports))
+        return await supervisor.run(lambda each: _supervised(each, settings))
 
     _exit_with(lambda: asyncio.run(supervise()))
+
+
+def _supervised(supervisor: Supervisor, settings: Settings) -> None:
+    log.info("the processes are started", **supervisor.ports)
+    _advise(settings)
+
+
+def _advise(settings: Settings) -> None:
+    for line in advise(settings):
+        log.warning("before production", advice=line)
 
 
 def _serve(
@@ -164,14 +180,18 @@ def _exit_with(serve_until_done: Callable[[], int]) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _greet(server: Server, sandbox: bool) -> None:
-    wechat = "a sandbox for WeChat" if sandbox else "WeChat itself"
+def _greet(server: Server, settings: Settings, path: Path | None) -> None:
+    wechat = "a sandbox for WeChat" if settings.wechat.sandbox else "WeChat itself"
+    source = f", as {path} says" if path else ""
+    # Printed only where everybody knows it: the key of a file is nothing for a terminal that others see.
+    keys = [key.get_secret_value() for key in settings.api.keys]
+    key = "dev" if "dev" in keys else "<one of api.keys>"
     http, internal = server.ports["http"], server.ports["internal"]
     publish = '\'{"channel":"news","data":{"text":"hello"}}\''
     typer.echo(
-        f"\n  wx-gateway {__version__} runs, with {wechat}.\n\n"
+        f"\n  wx-gateway {__version__} runs, with {wechat}{source}.\n\n"
         f"  Open   http://127.0.0.1:{http}/\n"
-        f"  Try    curl -H 'X-API-Key: dev' -d {publish} http://127.0.0.1:{internal}/api/publish\n"
+        f"  Try    curl -H 'X-API-Key: {key}' -d {publish} http://127.0.0.1:{internal}/api/publish\n"
         "  End    Ctrl-C\n"
     )
 

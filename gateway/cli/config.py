@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gateway.config import ConfigError, Loaded, find_config, load_with_origins
+from gateway.config.advice import advise
 from gateway.config.doc import markdown, summary, toml
 
 USAGE_ERROR = 2
@@ -45,10 +46,12 @@ def load_or_exit(config: Path | None) -> tuple[Path | None, Loaded]:
 
 @config_app.command()
 def check(config: ConfigOption = None) -> None:
-    """Say what would run, or everything that is wrong (exit code 2)."""
+    """Say what would run and what should not stay, or everything that is wrong (exit code 2)."""
     path, loaded = load_or_exit(config)
     typer.echo(f"OK: {path or 'no file, defaults and environment only'}")
     typer.echo(summary(loaded.settings))
+    for line in advise(loaded.settings):
+        typer.echo(f"before production: {line}")
 
 
 @config_app.command()

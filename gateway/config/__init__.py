@@ -29,10 +29,10 @@ from gateway.config.tree import (
     DEVELOPMENT,
     FILE,
     Tree,
-    did_you_mean,
     merge_environment,
     origin_of,
     read_file,
+    write_instead,
 )
 from gateway.config.types import KeyPath, describe, show_value
 from gateway.errors import GatewayException
@@ -72,6 +72,7 @@ DEV_DEFAULTS: dict[str, Any] = {
     "http": {"allowed_origins": LOCAL_PAGES},
     "api": {"keys": ["dev"]},
     "log": {"format": "console"},
+    "shutdown": {"drain": "0s"},
 }
 """A laptop's gateway: what a tutorial does works at once. The user's own values win, key by key."""
 
@@ -191,7 +192,7 @@ def _field_line(tree: Tree, detail: ErrorDetails) -> str:
     where = _where(tree, path)
     match detail["type"]:
         case "extra_forbidden":
-            return f"{where}: unknown key{_hint(path, detail['input'])}; remove it"
+            return f"{where}: unknown key{_hint(path, detail['input']) or '; remove it'}"
         case "missing":
             return f"{where}: missing, every app has one"
         case "value_error":
@@ -238,10 +239,10 @@ def _hint(path: KeyPath, value: object) -> str:
     """What the unknown key at `path` may have meant: a neighbour, the right section, or a namespace."""
     sections = section_models()
     if len(path) == 1:
-        return did_you_mean(str(path[0]), sections) or _elsewhere(path)
+        return write_instead(str(path[0]), sections) or _elsewhere(path)
     kind = find_kind(path[:2]) if len(path) > 2 else None
     model = kind.rows if kind else sections[str(path[0])]
-    near = did_you_mean(str(path[-1]), model.model_fields if model else ())
+    near = write_instead(str(path[-1]), model.model_fields if model else ())
     if near or len(path) > 2:
         return near
     if path[0] == "channels" and isinstance(value, Mapping):
@@ -251,4 +252,4 @@ def _hint(path: KeyPath, value: object) -> str:
 
 def _elsewhere(path: KeyPath) -> str:
     homes = [name for name, model in section_models().items() if path[-1] in model.model_fields]
-    return f", it belongs into [{homes[0]}]" if homes else ""
+    return f", move it to [{homes[0]}]" if homes else ""

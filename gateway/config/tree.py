@@ -131,13 +131,14 @@ def merge_environment(tree: Tree, environ: Mapping[str, str]) -> list[str]:
             continue
         kind = find_kind(known.get(name, ()))
         if kind is None:
-            problems.append(f"environment {name}: unknown variable{did_you_mean(name, known)}; unset it")
+            mend = write_instead(name, known) or "; unset it"
+            problems.append(f"environment {name}: unknown variable{mend}")
         else:
             tree.put(known[name], kind.environment(environ[name]), f"{ENVIRONMENT} {name}")
     return problems
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """ ", did you mean …?" where something known is near, else nothing."""
+def write_instead(word: str, known: Iterable[str]) -> str:
+    """ ", write … instead" where something known is near, else nothing."""
     close = difflib.get_close_matches(word, list(known), n=1)
-    return f", did you mean {close[0]}?" if close else ""
+    return f", write {close[0]} instead" if close else ""
