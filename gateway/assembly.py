@@ -91,7 +91,7 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
     clock = time.monotonic
     outboxes = Outboxes(call_soon, clock, metrics)
     node_id = secrets.token_hex(8)
-    stores = _stores(settings, node_id)
+    stores = _stores(settings, node_id, metrics)
     broker, presence, sessions, claims = stores.broker, stores.presence, stores.sessions, stores.claims
     node = Node(
         settings,
@@ -197,7 +197,7 @@ class Stores(NamedTuple):
     """What users have uploaded, where other processes have to know it."""
 
 
-def _stores(settings: Settings, node_id: str) -> Stores:
+def _stores(settings: Settings, node_id: str, metrics: Metrics) -> Stores:
     key = settings.session.key()
     cipher = SessionKeyCipher(key.hex()) if key else SessionKeyCipher.random()
     ttl, presence_ttl = settings.session.ttl, settings.channels.presence_ttl
@@ -211,7 +211,8 @@ def _stores(settings: Settings, node_id: str) -> Stores:
             None,
         )
     prefix = settings.redis.prefix
-    broker = RedisBroker([settings.redis.url, *settings.redis.shards], prefix, node_id)
+    urls = [settings.redis.url, *settings.redis.shards]
+    broker = RedisBroker(urls, prefix, node_id, on_error=metrics.broker_error)
     return Stores(
         broker,
         RedisPresenceStore(broker, presence_ttl),

@@ -69,9 +69,7 @@ UPSTREAM_OUTCOMES: Final = (
     "transport", "too_large", "http_status", "garbage", "breaker_open", "cancelled", OTHER,
 )  # fmt: skip
 """`bad_code` to `unknown` are WeChat's own refusals; `refused` is any other upstream's."""
-BROKER_OPERATIONS: Final = (
-    "connect", "publish", "subscribe", "unsubscribe", "history", "presence", "control", OTHER,
-)  # fmt: skip
+BROKER_OPERATIONS: Final = ("connect", "subscribe", "command", OTHER)
 UPLOADS: Final = (
     "ok", "gone", "error", "103", "107", "111", "420", "421", "423", "424", OTHER,
 )  # fmt: skip

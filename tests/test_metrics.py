@@ -108,7 +108,7 @@ def test_known_values_count_where_they_belong() -> None:
     metrics.unsubscribe(2500)
     metrics.recovery("recovered")
     metrics.handshake("accepted")
-    metrics.broker_error("publish")
+    metrics.broker_error("command")
     metrics.sign_in("ok", 0.2)
     metrics.upstream_call("wechat", "timeout", 5.0)
     metrics.api_call("publish", "ok", 0.0002)
@@ -120,7 +120,7 @@ def test_known_values_count_where_they_belong() -> None:
         ("unsubscribes_total", {"code": "2500"}),
         ("recoveries_total", {"outcome": "recovered"}),
         ("handshakes_total", {"outcome": "accepted"}),
-        ("broker_errors_total", {"operation": "publish"}),
+        ("broker_errors_total", {"operation": "command"}),
         ("sign_ins_total", {"outcome": "ok"}),
         ("sign_in_seconds_count", {}),
         ("upstream_calls_total", {"upstream": "wechat", "outcome": "timeout"}),

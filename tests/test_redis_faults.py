@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from itertools import pairwise
@@ -330,3 +331,25 @@ async def test_closing_while_redis_is_away(proxy: Proxy) -> None:
     await proxy.refuse()
     await until(lambda: bool(node.broker.problem), "a problem")
     await world.close()
+
+
+async def test_every_operation_that_redis_did_not_do_is_counted(server: RedisServer) -> None:
+    counted: Counter[str] = Counter()
+
+    def count(operation: str) -> None:
+        counted[operation] += 1
+
+    broker = RedisBroker([server.url], f"counted{server.port}", "c", TUNING, count)
+    await broker.start(Recorder())
+    try:
+        await publish(broker, 1)
+        assert not counted
+        server.kill()
+        with pytest.raises(UpstreamError):
+            await publish(broker, 2)
+        with pytest.raises(UpstreamError):
+            await broker.subscribe("late")
+        await until(lambda: counted["connect"] > 0, "an attempt to connect")
+        assert counted["command"] == counted["subscribe"] == 1
+    finally:
+        await broker.close()

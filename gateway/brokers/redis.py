@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from gateway.brokers.base import BrokerEvents, History, HistoryFilter, PublishOptions, PublishResult
 from gateway.brokers.redis_keys import (
@@ -48,11 +48,15 @@ class RedisBroker:
         prefix: str = "wxgw",
         node_id: str = "",
         tuning: Tuning | None = None,
+        on_error: Callable[[str], None] = lambda operation: None,
     ) -> None:
-        """Raises UpstreamError with one line where a URL is wrong."""
+        """`on_error` is told of every operation that failed, see `Listener`.
+
+        Raises UpstreamError with one line where a URL is wrong.
+        """
         self._node_id = node_id or secrets.token_hex(8)
         canary = Keys(prefix).canary(self._node_id).encode()
-        listener = Listener(self._on_message, self._on_gap, canary)
+        listener = Listener(self._on_message, self._on_gap, canary, on_error)
         self.topology = make_topology(urls, prefix, self._node_id, tuning or Tuning(), listener)
         self._keys = self.topology.keys
         self._events: BrokerEvents | None = None

@@ -68,10 +68,17 @@ class MovedError(UpstreamError):
 class Supervisor(Generic[C]):
     """Keeps one connection open. `connection` may be dead for a moment; `ready` waits for a live one."""
 
-    def __init__(self, name: str, connect: Callable[[], Awaitable[C]], tuning: Tuning) -> None:
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[], Awaitable[C]],
+        tuning: Tuning,
+        on_error: Callable[[str], None],
+    ) -> None:
         self._name = name
         self._connect = connect
         self._tuning = tuning
+        self._on_error = on_error
         self._up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.connection: C | None = None
@@ -137,6 +144,7 @@ class Supervisor(Generic[C]):
             except Exception:
                 self.problem = f"the Redis connection for {self._name} failed in an unforeseen way"
                 log.exception("%s", self.problem)
+            self._on_error("connect")
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(2 * pause, self._tuning.backoff_max)
 
@@ -149,6 +157,8 @@ class Listener:
     on_gap: Callable[[Collection[bytes]], None]
     canary: bytes
     """A name that nobody else listens to."""
+    on_error: Callable[[str], None] = lambda operation: None
+    """An operation failed for good: `connect`, `subscribe` or `command`."""
 
 
 class Server:
@@ -177,8 +187,9 @@ class Server:
         """A node of a cluster that was asked for a slot it does not have: the map of slots is old."""
         self.wanted: dict[bytes, bytes] = {}
         """Names that this node listens to, each with the verb that subscribes to it."""
-        self.commands = Supervisor("commands", self._connect_commands, tuning)
-        self.messages = Supervisor("messages", self._connect_messages, tuning)
+        self._on_error = listener.on_error if listener else lambda operation: None
+        self.commands = Supervisor("commands", self._connect_commands, tuning, self._on_error)
+        self.messages = Supervisor("messages", self._connect_messages, tuning, self._on_error)
 
     async def start(self) -> None:
         """Raises UpstreamError with one line where the server cannot be used."""
@@ -269,8 +280,10 @@ class Server:
                 if not isinstance(failure, ConnectionLost):
                     detail = f"Redis at {self.endpoint}: {explain(failure, self.endpoint)}"
                     raise UpstreamError(detail=detail)
-        except BaseException:
+        except BaseException as error:
             self.unsubscribe(name)
+            if isinstance(error, UpstreamError) and not isinstance(error, MovedError):
+                self._on_error("subscribe")
             raise
 
     def unsubscribe(self, name: bytes) -> None:
@@ -329,7 +342,7 @@ class Server:
         while self._may_repeat(request, failure):
             if isinstance(failure, ReplyError) and failure.code in NOT_NOW:
                 await asyncio.sleep(RETRY_DELAY)
-            connection = await self.commands.ready(deadline - loop.time())
+            connection = await self._ready(deadline - loop.time())
             forgotten = isinstance(failure, ReplyError) and failure.code == "NOSCRIPT"
             try:
                 async with asyncio.timeout_at(deadline):
@@ -343,7 +356,15 @@ class Server:
                 break
         if isinstance(failure, ReplyError) and failure.code in ("MOVED", "ASK"):
             raise MovedError(detail=str(failure))
+        self._on_error("command")
         raise UpstreamError(detail=f"Redis at {self.endpoint}: {explain(failure, self.endpoint)}")
+
+    async def _ready(self, timeout: float) -> Connection:
+        try:
+            return await self.commands.ready(timeout)
+        except UpstreamError:
+            self._on_error("command")
+            raise
 
     def _may_repeat(self, request: Request, failure: CommandFailure) -> bool:
         if isinstance(failure, ConnectionLost):
