@@ -33,7 +33,7 @@ COMMANDS: Final = (
 )  # fmt: skip
 API_METHODS: Final = (
     "publish", "broadcast", "subscribe", "unsubscribe", "disconnect", "refresh", "presence", "presence_stats",
-    "history", "history_remove", "channels", "info", "batch", "broadcast_all", OTHER,
+    "history", "history_remove", "channels", "info", "stats", "batch", "broadcast_all", OTHER,
 )  # fmt: skip
 API_OUTCOMES: Final = (
     "ok",
@@ -166,6 +166,9 @@ class Metrics:
             "upstream_seconds", "Seconds of a call to another server.", SLOW_BUCKETS, "upstream"
         )
         self._upstream_seconds = {name: upstream.labels(name) for name in UPSTREAMS}
+        self._delivery_seconds = self._histogram(
+            "delivery_seconds", "Seconds from publish to the last subscriber's socket, sampled.", FAST_BUCKETS
+        )
         api = self._histogram("api_seconds", "Seconds of a server API call.", FAST_BUCKETS, "method")
         self._api_seconds = {method: api.labels(method) for method in API_METHODS}
 
@@ -216,6 +219,14 @@ class Metrics:
         text = str(code)
         self._disconnects[text if text in self._disconnects else OTHER] += 1
 
+    def errors_seen(self) -> dict[str, int]:
+        """Error replies so far, by code; without those that never were."""
+        return {code: count for code, count in self._errors.items() if count}
+
+    def disconnects_seen(self) -> dict[str, int]:
+        """Connections that ended so far, by code; without the codes that never were."""
+        return {code: count for code, count in self._disconnects.items() if count}
+
     def unsubscribe(self, code: int) -> None:
         text = str(code)
         self._unsubscribes[text if text in self._unsubscribes else OTHER] += 1
@@ -255,6 +266,10 @@ class Metrics:
         """A file of `size` bytes was sent this way."""
         self._downloads[way if way in self._downloads else OTHER] += 1
         self.download_bytes += size
+
+    def delivery(self, seconds: float) -> None:
+        """A publication that was followed took so long to reach its last subscriber's socket."""
+        self._delivery_seconds.observe(seconds)
 
     def lag(self, seconds: float) -> None:
         """The event loop was `seconds` late."""

@@ -92,6 +92,15 @@ class Outboxes:
         if not self._scheduled:
             self._schedule()
 
+    def mark(self, sink: Sink) -> None:
+        """Flush `sink` once everything that was fanned out before has been written."""
+        if self._waiting:
+            self._waiting.append(((), {sink: None}, b""))
+        else:
+            self._dirty.append(sink)
+        if not self._scheduled:
+            self._schedule()
+
     def _fill(self, sinks: Collection[Sink], frame: bytes) -> None:
         add = self._dirty.append
         for sink in sinks:
@@ -134,6 +143,9 @@ class Outboxes:
         """Late fan-outs, a portion at a time, only to those who were there at the time and still are."""
         while self._waiting and self._appended < APPENDS_PER_TURN:
             members, audience, frame = self._waiting.popleft()
+            if not frame:  # a mark
+                self._dirty.extend(audience)
+                continue
             portion, rest = members[:APPENDS_PER_TURN], members[APPENDS_PER_TURN:]
             self._fill([sink for sink, membership in portion if audience.get(sink) is membership], frame)
             if rest:

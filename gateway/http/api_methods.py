@@ -26,6 +26,7 @@ from gateway.errors import (
 from gateway.http.fan import run_all
 from gateway.node.cluster import NodeInfo, Target
 from gateway.node.node import Node, PublishRequestOptions, SubscribeOptions
+from gateway.node.stats import NodeStats
 from gateway.protocol import (
     EMPTY_RAW,
     EmptyResult,
@@ -146,7 +147,7 @@ class Pattern(Struct, frozen=True):
 
 
 class Nothing(Struct, frozen=True):
-    """`info` takes no parameters."""
+    """`info` and `stats` take no parameters."""
 
 
 # ---------------------------------------------------------------------------- results
@@ -170,6 +171,13 @@ class InfoResult(Struct, frozen=True, omit_defaults=True):
     """`missing`: ids of nodes that were there a moment ago and did not answer."""
 
     nodes: list[NodeInfo]
+    missing: list[str] = []
+
+
+class StatsResult(Struct, frozen=True, omit_defaults=True):
+    """`missing`: as in `InfoResult`."""
+
+    nodes: list[NodeStats]
     missing: list[str] = []
 
 
@@ -206,6 +214,7 @@ class Methods:
                 ("history_remove", OneChannel, self._history_remove),
                 ("channels", Pattern, self._channels),
                 ("info", Nothing, self._info),
+                ("stats", Nothing, self._stats),
             )
         }
 
@@ -302,6 +311,9 @@ class Methods:
 
     async def _info(self, _: Nothing) -> Struct:
         return InfoResult(*await self._node.info())
+
+    async def _stats(self, _: Nothing) -> Struct:
+        return StatsResult(*await self._node.stats())
 
 
 # ---------------------------------------------------------------------------- checks

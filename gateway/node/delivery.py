@@ -19,6 +19,7 @@ from gateway.errors import DISCONNECT_INSUFFICIENT_STATE, UpstreamError
 from gateway.frames import deflated_text_frame, text_frame
 from gateway.hub import Channel, Hub
 from gateway.metrics import Metrics
+from gateway.node.latency import LatencySampler
 from gateway.node.recovery import recover_stream
 from gateway.outbox import Outboxes
 from gateway.protocol import (
@@ -67,6 +68,7 @@ class Delivery:
         self._outboxes = outboxes
         self._metrics = metrics
         self._meta_ttl = meta_ttl
+        self.latency = LatencySampler(outboxes, metrics, clock)
         self._clock = clock
         self._spawn = spawn
         self._insufficient = insufficient
@@ -143,6 +145,8 @@ class Delivery:
         if channel.settling:
             for subscription in list(channel.settling.values()):
                 self._settle(channel, subscription, publication.offset, frame)
+        if self.latency.wanted:
+            self.latency.handed_on(channel.name, bytes(publication.data))
 
     def _settle(self, channel: Channel, subscription: Subscription, offset: int, frame: bytes) -> None:
         if subscription.buffer is not None:

@@ -56,6 +56,7 @@ from gateway.node.cluster import (
 from gateway.node.delivery import Delivery
 from gateway.node.live import LiveConnections
 from gateway.node.membership import Membership
+from gateway.node.stats import NodeStats, StatsReport
 from gateway.node.user_connections import UserConnections
 from gateway.outbox import Outboxes
 from gateway.protocol import (
@@ -169,6 +170,13 @@ class Node:
         self._cluster = Cluster(
             node_id, broker, clock, describe=self._describe, answer=self._answer, act=self.live.act
         )
+        stats = StatsReport(self._describe, metrics, self._delivery.latency, clock=clock, wall=wall)
+        self.questions: dict[str, Callable[[str], bytes]] = {
+            "info": lambda _: msgspec.json.encode(self._describe()),
+            "channels": self._list_channels,
+            "stats": stats.answer,
+        }
+        """What nodes may ask each other (`survey`): from the argument to the answer, in JSON."""
         # The broker's events go straight to those who act on them.
         self.on_publication = self._delivery.on_publication
         self.on_join = self._delivery.on_join
@@ -181,6 +189,7 @@ class Node:
         """Connect to the broker and begin what happens from time to time."""
         await self._broker.start(self)
         await self._cluster.hello()
+        self._delivery.latency.start(asyncio.get_running_loop().call_later)
         every = self._settings
         self._timers = [
             asyncio.create_task(self._repeat(HELLO_INTERVAL, self._cluster.hello)),
@@ -192,6 +201,7 @@ class Node:
 
     async def close(self) -> None:
         """Leave the other nodes and the broker. The clients are gone by now."""
+        self._delivery.latency.stop()
         for timer in self._timers:
             timer.cancel()
         await asyncio.gather(*self._timers, return_exceptions=True)
@@ -256,6 +266,8 @@ class Node:
             raise ClientError(
                 ERROR_BAD_REQUEST, f"publication data has at most {self._settings.max_publication_size} bytes"
             )
+        if self._delivery.latency.wanted:
+            self._delivery.latency.published(channel, data)
         publication = Publication(Raw(data), info=options.info, tags=options.tags)
         return await self._broker.publish(channel, publication, self._options_for(rules, options))
 
@@ -350,7 +362,7 @@ class Node:
     async def channels(self, pattern: str) -> tuple[dict[str, int], list[str]]:
         """Channels that match the glob `pattern` (empty: all) with their subscribers on all nodes; and the
         ids of the nodes that did not answer."""
-        answers, missing = await self._cluster.survey("channels", pattern)
+        answers, missing = await self.survey("channels", pattern)
         total: dict[str, int] = {}
         for answer in answers.values():
             for name, count in msgspec.json.decode(answer, type=dict[str, int]).items():
@@ -359,9 +371,21 @@ class Node:
 
     async def info(self) -> tuple[list[NodeInfo], list[str]]:
         """The nodes as they are now, this one first; and the ids of those that did not answer."""
-        answers, missing = await self._cluster.survey("info")
+        answers, missing = await self.survey("info")
         nodes = [msgspec.json.decode(answer, type=NodeInfo) for answer in answers.values()]
         return sorted(nodes, key=lambda info: (info.uid != self.id, info.name, info.uid)), missing
+
+    async def stats(self) -> tuple[list[NodeStats], list[str]]:
+        """The figures of all nodes, in the same order whoever is asked; and who did not answer."""
+        answers, missing = await self.survey("stats")
+        known = [answer for answer in answers.values() if answer != b"{}"]  # else of an older version
+        nodes = [msgspec.json.decode(answer, type=NodeStats) for answer in known]
+        return sorted(nodes, key=lambda stats: (stats.name, stats.uid)), missing
+
+    async def survey(self, question: str, argument: str = "") -> tuple[dict[str, bytes], list[str]]:
+        """Ask every node one of `questions`: the answers in JSON by node id, `{}` from a node that does not
+        know the question; and the ids of the nodes that did not answer."""
+        return await self._cluster.survey(question, argument)
 
     def deadline(self, expire_at: float) -> float:
         """Unix seconds as monotonic ones; 0 stays 0."""
@@ -382,9 +406,12 @@ class Node:
         )
 
     def _answer(self, question: str, argument: str) -> bytes:
-        if question == "info":
-            return msgspec.json.encode(self._describe())
-        matches = re.compile(fnmatch.translate(argument or "*")).match
-        channels = self.hub.channels.items() if question == "channels" else ()
-        listed = {name: len(each) for name, each in channels if len(each) and matches(name)}
-        return msgspec.json.encode(listed)
+        answer = self.questions.get(question)
+        return answer(argument) if answer is not None else b"{}"
+
+    def _list_channels(self, pattern: str) -> bytes:
+        matches = re.compile(fnmatch.translate(pattern or "*")).match
+        channels = self.hub.channels.items()
+        return msgspec.json.encode(
+            {name: len(each) for name, each in channels if len(each) and matches(name)}
+        )
