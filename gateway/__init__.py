@@ -6,9 +6,19 @@ from gateway import SyncPublisher      the same for Django, Celery and scripts
 """
 
 from gateway.backend.app import Gateway
+from gateway.backend.base import UserEvent
 from gateway.client import Caller
 from gateway.errors import ClientError, Disconnect, Error
 from gateway.version import __version__
 from gateway.wechat.callback import WeChatEvent
 
-__all__ = ["Caller", "ClientError", "Disconnect", "Error", "Gateway", "WeChatEvent", "__version__"]
+__all__ = [
+    "Caller",
+    "ClientError",
+    "Disconnect",
+    "Error",
+    "Gateway",
+    "UserEvent",
+    "WeChatEvent",
+    "__version__",
+]

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import structlog
 from msgspec import Raw
 
-from gateway.backend.base import UploadedFile
+from gateway.backend.base import UploadedFile, UserEvent, UserEventKind
 from gateway.backend.watchdog import Watchdog
 from gateway.client import Caller
 from gateway.errors import (
@@ -43,7 +43,12 @@ AsyncHandler = Callable[[Caller, Any], Coroutine[Any, Any, Any]]
 EventHandler = Callable[[WeChatEvent], Any]
 """Takes a message of WeChat's servers; what it returns is ignored. Sync or async."""
 
+UserHandler = Callable[[UserEvent], Any]
+"""Takes a user's coming or going; what it returns is ignored. Sync or async."""
+
 H = TypeVar("H", bound=Handler)
+U = TypeVar("U", bound=UserHandler)
+T = TypeVar("T")
 E = TypeVar("E", bound=EventHandler)
 
 METHOD_LIMIT = 128
@@ -66,6 +71,7 @@ class Gateway:
         self._send: AsyncHandler | None = None
         self._upload: AsyncHandler | None = None
         self._wechat_event: Callable[[WeChatEvent], Coroutine[Any, Any, Any]] | None = None
+        self._user_events: dict[UserEventKind, Callable[[UserEvent], Coroutine[Any, Any, Any]]] = {}
 
     # ------------------------------------------------------------------ for the team
     def rpc(self, method: str) -> Callable[[H], H]:
@@ -107,6 +113,34 @@ class Gateway:
         self._upload = _awaitable(handler)
         return handler
 
+    def on_online(self, handler: U) -> U:
+        """Register the handler of users who come; with `on_background`, also of those who come back from it.
+
+            @gateway.on_online
+            async def came(event):
+                print(event.user, event.generation)
+
+        An event whose handler raises comes again, and a handler may see one twice: compare `event.id` with
+        that of the user's last event.
+        """
+        return self._on_user_event("online", handler)
+
+    def on_background(self, handler: U) -> U:
+        """Register the handler of users who may be back in a moment: hidden, or their socket was lost."""
+        return self._on_user_event("background", handler)
+
+    def on_disconnect(self, handler: U) -> U:
+        """Register the handler of users who are gone: they did not return within the grace."""
+        return self._on_user_event("disconnect", handler)
+
+    def on_unsubscribe(self, handler: U) -> U:
+        """Register the handler of users who left a channel; its namespace needs `unsubscribe_events`."""
+        return self._on_user_event("unsubscribe", handler)
+
+    def _on_user_event(self, kind: UserEventKind, handler: U) -> U:
+        self._user_events[kind] = _awaitable(handler)
+        return handler
+
     # ------------------------------------------------------------------ for the gateway
     def handle_rpc(self, caller: Caller, method: str, data: Raw) -> Coroutine[Any, Any, Raw] | None:
         """See `Backend`."""
@@ -120,9 +154,17 @@ class Gateway:
         """See `Backend`."""
         return self._tell(self._wechat_event, event) if self._wechat_event else None
 
-    async def _tell(
-        self, handler: Callable[[WeChatEvent], Coroutine[Any, Any, Any]], event: WeChatEvent
-    ) -> None:
+    @property
+    def user_events(self) -> frozenset[UserEventKind]:
+        """See `Backend`."""
+        return frozenset(self._user_events)
+
+    def handle_user_event(self, event: UserEvent) -> Coroutine[Any, Any, None] | None:
+        """See `Backend`."""
+        handler = self._user_events.get(event.event)
+        return self._tell(handler, event) if handler else None
+
+    async def _tell(self, handler: Callable[[T], Coroutine[Any, Any, Any]], event: T) -> None:
         name = handler.__qualname__
         try:
             async with asyncio.timeout(self._timeout):
