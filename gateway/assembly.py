@@ -12,6 +12,7 @@ from typing import NamedTuple
 import httpx
 from fastapi import APIRouter
 
+from gateway.assembly_protection import ProtectionParts, build_protection
 from gateway.assembly_wx import WxParts, build_wx
 from gateway.auth.access_tokens_redis import RedisTokenStorage
 from gateway.auth.claims_redis import RedisCodeClaims
@@ -35,6 +36,8 @@ from gateway.files.service import Files
 from gateway.metrics import Counts, Metrics
 from gateway.node.node import Node
 from gateway.outbox import Outboxes
+from gateway.protection.audit import AuditLog, MemoryAuditLog, RedisAuditLog
+from gateway.protection.store import ListStore, MemoryListStore, RedisListStore
 from gateway.sockets import connections_possible
 from gateway.websocket.commands import Commands
 from gateway.websocket.connecting import Connecting
@@ -67,6 +70,7 @@ class Parts:
     sandbox_url: str
     wx: WxParts
     files: Files
+    protection: ProtectionParts
 
     async def check(self) -> None:
         """Everything that is asked of Redis once, so that a missing permission shows at start."""
@@ -103,6 +107,7 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         name=socket.gethostname(),
         clock=clock,
     )
+    protection = build_protection(node, stores.lists, stores.audit)
     upstream = httpx.AsyncClient(trust_env=not settings.wechat.sandbox)
     sign_in = SignIn(
         _apps(settings, upstream, metrics, sandbox_url),
@@ -110,6 +115,7 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         claims,
         max_sign_ins=settings.wechat.max_sign_ins,
         max_sign_ins_per_ip=settings.wechat.max_sign_ins_per_ip,
+        gate=protection.guard,
     )
     wx = build_wx(
         settings,
@@ -125,16 +131,19 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
     )
     jwks = Jwks(settings.client.token_jwks_url, upstream) if settings.client.token_jwks_url else None
     tokens = _tokens(settings, jwks)
-    authenticator = Authenticator(settings.client, sign_in, tokens, metrics, time.time)
+    authenticator = Authenticator(settings.client, sign_in, tokens, metrics, time.time, protection.guard)
     connecting = Connecting(
         settings,
         node,
         authenticator,
         metrics,
         clock=clock,
+        gate=protection.guard,
+        watch=protection.tracer.entered,
     )
     commands = Commands(settings, node, connecting, tokens, backend, builtins={}, wall=time.time)
     shared = _sockets(settings, node, connecting, commands, outboxes, metrics)
+    shared.tap = protection.tracer.tap
     metrics.watch(lambda: _counts(node, shared.connections))
     return Parts(
         metrics=metrics,
@@ -150,6 +159,7 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         sandbox_url=sandbox_url,
         wx=wx,
         files=Files(settings, node, authenticator, backend, metrics, ledger=stores.ledger),
+        protection=protection,
     )
 
 
@@ -193,6 +203,8 @@ class Stores(NamedTuple):
     sessions: SessionStore
     claims: CodeClaims
     access_tokens: TokenStorage
+    lists: ListStore
+    audit: AuditLog
     ledger: Ledger | None
     """What users have uploaded, where other processes have to know it."""
 
@@ -208,6 +220,8 @@ def _stores(settings: Settings, node_id: str, metrics: Metrics) -> Stores:
             MemorySessionStore(cipher, ttl=ttl, now=time.time),
             MemoryCodeClaims(now=time.time),
             MemoryTokenStorage(),
+            MemoryListStore(),
+            MemoryAuditLog(),
             None,
         )
     prefix = settings.redis.prefix
@@ -219,6 +233,8 @@ def _stores(settings: Settings, node_id: str, metrics: Metrics) -> Stores:
         RedisSessionStore(broker.topology, cipher, ttl=ttl, now=time.time),
         RedisCodeClaims(broker.topology, prefix),
         RedisTokenStorage(broker.topology, cipher, prefix, time.time),
+        RedisListStore(broker.topology, prefix),
+        RedisAuditLog(broker.topology, prefix),
         RedisLedger(broker.topology, prefix),
     )
 

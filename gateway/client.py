@@ -78,6 +78,10 @@ class ClientSink(Protocol):
     def is_full(self) -> bool:
         """Whether more waits to be sent than a client may keep waiting: answer nothing more for now."""
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that the client has not taken yet."""
+
     def disconnect(self, disconnect: Disconnect) -> None:
         """Say why, then close. Idempotent."""
 
@@ -170,6 +174,27 @@ class Caller(NamedTuple):
     session: str
 
 
+class Facts(NamedTuple):
+    """What is known of a connection beside who it is, for those who look after users.
+
+    Attributes:
+        name, version: of the SDK, as it says, cut to a sane length.
+        connected_at: unix seconds.
+        token_id, issued_at: `jti` and `iat` (unix seconds, 0 where absent) of the JWT that it signed in with.
+        token_hash: SHA-256 of that JWT in hex; all three are empty for a session.
+    """
+
+    name: str = ""
+    version: str = ""
+    connected_at: float = 0.0
+    token_id: str = ""
+    issued_at: float = 0.0
+    token_hash: str = ""
+
+
+_NO_FACTS: Final = Facts()
+
+
 class Client:
     """One connection's protocol state. Times are monotonic seconds, given as `now`.
 
@@ -196,6 +221,7 @@ class Client:
         "deflate",
         "entered_at",
         "expires_at",
+        "facts",
         "id",
         "ip",
         "limits",
@@ -219,6 +245,7 @@ class Client:
         self.session = ""
         self.conn_info: Raw = EMPTY_RAW
         self.meta: Raw = EMPTY_RAW
+        self.facts = _NO_FACTS
         self.subscriptions: dict[str, Subscription] = {}
         self.backlog: deque[Command] | None = None
         self.expires_at = 0.0

@@ -85,6 +85,8 @@ ERROR_UNKNOWN_APPID = Error(403, "unknown appid")
 ERROR_MESSAGE_TOO_LARGE = Error(404, "message too large")
 ERROR_SESSION_KEY_STALE = Error(405, "session_key_stale: sign in again with a new wx.login code")
 ERROR_PHONE_CODE = Error(406, "this phone code was used before or has expired: ask the user again")
+ERROR_USER_BLOCKED = Error(407, "this user is blocked")
+ERROR_ADDRESS_LIMIT = Error(408, "too many connections from this address", temporary=True)
 
 # Ours, of files.
 ERROR_FILE_TOO_LARGE = Error(420, "file too large")
@@ -133,6 +135,7 @@ DISCONNECT_TOO_MANY_ERRORS = Disconnect(3509, "too many errors")
 # Ours.
 DISCONNECT_REPLACED = Disconnect(4500, "replaced by a newer connection of this user")
 DISCONNECT_SIGNED_OUT = Disconnect(4501, "signed out")
+DISCONNECT_BLOCKED = Disconnect(4502, "blocked")
 
 DISCONNECTS: dict[int, Disconnect] = {
     value.code: value for name, value in list(globals().items()) if name.startswith("DISCONNECT_")

@@ -33,7 +33,8 @@ COMMANDS: Final = (
 )  # fmt: skip
 API_METHODS: Final = (
     "publish", "broadcast", "subscribe", "unsubscribe", "disconnect", "refresh", "presence", "presence_stats",
-    "history", "history_remove", "channels", "info", "stats", "batch", "broadcast_all", OTHER,
+    "history", "history_remove", "channels", "info", "stats", "batch", "broadcast_all", "connections",
+    "block_user", "unblock_user", "blocked_users", "revoke_token", "invalidate_user_tokens", "audit", OTHER,
 )  # fmt: skip
 API_OUTCOMES: Final = (
     "ok",

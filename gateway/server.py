@@ -26,6 +26,7 @@ from gateway.http.listener import HTTPListener
 from gateway.http.local import LocalHosts
 from gateway.http.ops import OpsApp
 from gateway.http.server_api import ServerAPI
+from gateway.http.trace import TraceApp
 from gateway.sockets import bind_all, port_of, url_of
 from gateway.systemd import notify
 from gateway.websocket.connection import CLOSE_TIMEOUT, Connection
@@ -76,6 +77,7 @@ class Server:
         parts = self._parts = build(settings, self._backend, loop.call_soon, f"{http}/sandbox")
         await parts.node.start()
         await parts.check()
+        await parts.protection.guard.start()
         await self._listen_http(parts, sockets)
         shared = parts.shared
         if "websocket" in sockets:
@@ -90,8 +92,13 @@ class Server:
     async def _listen_http(self, parts: Parts, sockets: dict[str, socket.socket]) -> None:
         settings, node = self._settings, parts.node
         backlog = settings.listen.backlog
-        self._api = ServerAPI(node, settings, parts.metrics)
-        internal = InternalApp(self._api, OpsApp(node, parts.metrics))
+        protection = parts.protection
+        methods = protection.methods(settings, parts.sessions)
+        api = self._api = ServerAPI(
+            node, settings, parts.metrics, more=[methods.table], audit=protection.audit
+        )
+        trace = TraceApp(protection.tracer, api, protection.audit)
+        internal = InternalApp(api, OpsApp(node, parts.metrics), trace)
         apps: dict[str, Any] = {"internal": LocalHosts(internal) if self._dev else internal}
         if "http" in sockets:
             apps["http"] = build_public_app(
@@ -139,6 +146,7 @@ class Server:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
+        await parts.protection.close()
         await parts.wx.close()
         await parts.files.close()
         await parts.sign_in.close()

@@ -184,10 +184,14 @@ class RawSocket:
                 return found
             await self.send(text("{}"))
 
-    async def call(self, method: str, /, **fields: Any) -> Json:
-        """Send one command, and its reply; pushes that come meanwhile are lost."""
+    async def send_command(self, method: str, /, **fields: Any) -> None:
+        """Send one command, and do not wait."""
         self._next_id += 1
         await self.send(text({"id": self._next_id, method: fields}))
+
+    async def call(self, method: str, /, **fields: Any) -> Json:
+        """Send one command, and its reply; pushes that come meanwhile are lost."""
+        await self.send_command(method, **fields)
         while (reply := await self.reply()).get("id") != self._next_id:
             assert "push" in reply, reply
         return reply

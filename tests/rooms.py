@@ -64,6 +64,7 @@ class Phone:
     def __init__(self, outboxes: Outboxes | None = None) -> None:
         self.outbox: list[bytes] = []
         self.is_full = False
+        self.waiting_bytes = 0
         self.received: list[dict[str, Any]] = []
         self.ended: Disconnect | None = None
         self.on_close: Callable[[], None] = lambda: None

@@ -72,7 +72,7 @@ class Member:
     def describe(self) -> NodeInfo:
         return NodeInfo(self.node_id, f"name of {self.node_id}", "1", self.clients, 0, 0, 0, 0)
 
-    def answer(self, question: str, argument: str) -> bytes:
+    async def answer(self, question: str, argument: str) -> bytes:
         self.asked.append((question, argument))
         return msgspec.json.encode({self.node_id: argument})
 
@@ -177,7 +177,7 @@ async def test_a_survey_names_the_nodes_that_did_not_answer(world: World) -> Non
 async def test_an_answer_that_cannot_be_sent_is_a_missing_one(world: World) -> None:
     a, b = await world.members("a", "b")
 
-    def lose(question: str, argument: str) -> bytes:
+    async def lose(question: str, argument: str) -> bytes:
         world.bus.lost.add("b")
         return b"{}"
 

@@ -52,7 +52,7 @@ class World:
         self.store = MemorySessionStore(SessionKeyCipher.random(), ttl=3600, now=self.clock)
         self.claims = MemoryCodeClaims(now=self.clock)
         self.apis = {appid: self.api(appid, f"{base_url}/sandbox", http) for appid in apps}
-        self.limits = {"max_sign_ins": 100, "max_sign_ins_per_ip": 100, **limits}
+        self.limits: dict[str, Any] = {"max_sign_ins": 100, "max_sign_ins_per_ip": 100, **limits}
         self.signin = SignIn(self.apis, self.store, self.claims, **self.limits)
         self.sandbox: Sandbox
 

@@ -142,7 +142,7 @@ class SessionChecker:
         return session
 
     def _learn(self, token: str, answer: httpx.Response) -> CheckedSession | None:
-        if answer.status_code == 401:
+        if answer.status_code in (401, 403):  # signed out, or blocked
             return None
         session = _read(answer)
         if session is None:

@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 from msgspec import Raw, Struct
 
-from gateway.auth.sessions import Session, is_session_token
+from gateway.auth.gate import OPEN, Gate
+from gateway.auth.sessions import Session, is_session_token, token_hash
 from gateway.auth.signin import SignedIn, SignIn
 from gateway.auth.tokens import SubscriptionOptions, TokenVerifier
 from gateway.config.rows import Client as ClientSettings
@@ -22,6 +23,7 @@ from gateway.errors import (
     ERROR_TOKEN_EXPIRED,
     ERROR_TOO_MANY_REQUESTS,
     ERROR_UNKNOWN_APPID,
+    ERROR_USER_BLOCKED,
     ERROR_WECHAT_BUSY,
     ERROR_WECHAT_SETUP,
     ERROR_WECHAT_USER_BLOCKED,
@@ -35,6 +37,7 @@ SIGN_IN_OUTCOMES: Final = {
     ERROR_TOKEN_EXPIRED.code: "invalid_code",
     ERROR_BAD_REQUEST.code: "invalid_code",
     ERROR_WECHAT_USER_BLOCKED.code: "blocked",
+    ERROR_USER_BLOCKED.code: "blocked",
     ERROR_WECHAT_BUSY.code: "busy",
     ERROR_WECHAT_SETUP.code: "setup",
     ERROR_UNKNOWN_APPID.code: "setup",
@@ -61,6 +64,7 @@ class Credentials(Struct, frozen=True):
         expire_at: unix seconds, 0 is never.
         data: for the connect reply.
         subs: server-side subscriptions that a JWT grants.
+        token_id, issued_at, token_hash: of a JWT, see `client.Facts`.
     """
 
     way: str
@@ -72,6 +76,9 @@ class Credentials(Struct, frozen=True):
     meta: Raw = EMPTY_RAW
     data: Raw = EMPTY_RAW
     subs: dict[str, SubscriptionOptions] = {}
+    token_id: str = ""
+    issued_at: float = 0.0
+    token_hash: str = ""
 
 
 async def measured_sign_in(
@@ -96,6 +103,7 @@ class Authenticator:
 
     Arguments:
         wall: unix seconds.
+        gate: who is not let in, whatever they bring.
     """
 
     def __init__(
@@ -105,8 +113,10 @@ class Authenticator:
         tokens: TokenVerifier,
         metrics: Metrics,
         wall: Callable[[], float],
+        gate: Gate = OPEN,
     ) -> None:
         self._settings = settings
+        self._gate = gate
         self._sign_in = sign_in
         self._tokens = tokens
         self._metrics = metrics
@@ -145,6 +155,8 @@ class Authenticator:
             raise ClientError(DISCONNECT_PERMISSION_DENIED, "anonymous tokens are not allowed")
         if claims.expire_at and claims.expire_at <= self._wall():
             raise ClientError(ERROR_EXPIRED, "the token asks for a connection that has expired")
+        digest = token_hash(token)
+        self._gate.admit(claims.user, claims.token_id, digest, claims.issued_at)
         return Credentials(
             "jwt",
             claims.user,
@@ -152,6 +164,9 @@ class Authenticator:
             conn_info=claims.info or EMPTY_RAW,
             meta=claims.meta or EMPTY_RAW,
             subs=claims.subs,
+            token_id=claims.token_id,
+            issued_at=claims.issued_at,
+            token_hash=digest,
         )
 
     def ttl(self, expire_at: float) -> int:

@@ -123,6 +123,10 @@ class SessionStore(Protocol):
         """End one session; returns the one that ended, so that its connections can be found."""
         ...
 
+    async def revoke_hash(self, digest: str) -> Session | None:
+        """The same, where only the token's hash is known."""
+        ...
+
     async def revoke_user(self, appid: str, openid: str) -> int:
         """End all sessions of a user and forget the session key; returns how many there were."""
         ...
@@ -209,7 +213,11 @@ class MemorySessionStore:
 
     async def revoke(self, token: str) -> Session | None:
         """See `SessionStore.revoke`."""
-        session = self._remove(token_hash(token))
+        return await self.revoke_hash(token_hash(token))
+
+    async def revoke_hash(self, digest: str) -> Session | None:
+        """See `SessionStore.revoke_hash`."""
+        session = self._remove(digest)
         return session if session is not None and session.expires_at > self._now() else None
 
     async def revoke_user(self, appid: str, openid: str) -> int:

@@ -70,7 +70,9 @@ class RedisSessionStore:
 
     async def lookup(self, token: str) -> Session | None:
         """See `SessionStore.lookup`."""
-        found = await self._owner(token, "GETEX", "PX", self._ttl_ms)
+        if not is_session_token(token):
+            return None
+        found = await self._owner(token_hash(token), "GETEX", "PX", self._ttl_ms)
         if found is None:
             return None
         appid, openid, digest = found
@@ -80,7 +82,11 @@ class RedisSessionStore:
 
     async def revoke(self, token: str) -> Session | None:
         """See `SessionStore.revoke`."""
-        found = await self._owner(token, "GETDEL")
+        return await self.revoke_hash(token_hash(token)) if is_session_token(token) else None
+
+    async def revoke_hash(self, digest: str) -> Session | None:
+        """See `SessionStore.revoke_hash`."""
+        found = await self._owner(digest, "GETDEL")
         return None if found is None else _session(found, await self._script("revoke", *found))
 
     async def revoke_user(self, appid: str, openid: str) -> int:
@@ -100,11 +106,8 @@ class RedisSessionStore:
     def _pointer(self, digest: str) -> str:
         return f"{self._topology.keys.prefix}:session:{{{digest}}}"
 
-    async def _owner(self, token: str, command: str, *words: Word) -> tuple[str, str, str] | None:
-        """The appid and openid to which a token leads, and its hash."""
-        if not is_session_token(token):
-            return None
-        digest = token_hash(token)
+    async def _owner(self, digest: str, command: str, *words: Word) -> tuple[str, str, str] | None:
+        """The appid and openid to which a token's hash leads, and the hash."""
         request = Request((command, self._pointer(digest), *words), command == "GETEX")
         owner = await self._topology.call(digest, request)
         if owner is None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gateway.auth.gate import OPEN, Gate
 from gateway.auth.sessions import Session, SessionStore, is_session_token
 from gateway.errors import (
     ERROR_BAD_REQUEST,
@@ -97,10 +98,12 @@ class SignIn:
         *,
         max_sign_ins: int,
         max_sign_ins_per_ip: int,
+        gate: Gate = OPEN,
     ) -> None:
         self._apps = dict(apps)
         self._sessions = sessions
         self._claims = claims
+        self._gate = gate
         self._max_sign_ins = max_sign_ins
         self._max_per_ip = max_sign_ins_per_ip
         self._in_flight: dict[str, asyncio.Task[SignedIn]] = {}
@@ -116,8 +119,14 @@ class SignIn:
         return len(self._in_flight)
 
     async def by_token(self, token: str) -> Session | None:
-        """The session of a token of ours; None if it is not one, has expired or was revoked."""
-        return await self._sessions.lookup(token) if is_session_token(token) else None
+        """The session of a token of ours; None if it is not one, has expired or was revoked.
+
+        Raises ClientError 407 for a user who is blocked.
+        """
+        session = await self._sessions.lookup(token) if is_session_token(token) else None
+        if session is not None:
+            self._gate.admit(session.user)
+        return session
 
     async def by_code(self, code: object, appid: str | None, ip: str) -> SignedIn:
         """Exchange a code from the wire; raises `ClientError` or `WeChatError`, both with their outcome.
@@ -180,6 +189,7 @@ class SignIn:
             if not exc.code_spent:
                 await self._claims.release(key)
             raise
+        self._gate.admit(who.openid)
         token, session = await self._sessions.create(api.app.appid, who.openid, who.unionid, who.session_key)
         return SignedIn(session, token)
 

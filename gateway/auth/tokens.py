@@ -83,6 +83,7 @@ class ConnectionClaims(msgspec.Struct, frozen=True):
     """A verified connection token. `user` may be "" (anonymous); `expire_at` is 0 for never.
 
     `subs` are the server-side subscriptions: the claim `subs`, or `channels` where that is absent.
+    `token_id` and `issued_at` (unix seconds) are `jti` and `iat`, empty where absent.
     """
 
     user: str
@@ -90,6 +91,8 @@ class ConnectionClaims(msgspec.Struct, frozen=True):
     info: Raw | None = None
     meta: Raw | None = None
     subs: dict[str, SubscriptionOptions] = {}
+    token_id: str = ""
+    issued_at: float = 0.0
 
 
 class SubscriptionClaims(msgspec.Struct, frozen=True):
@@ -222,6 +225,8 @@ class TokenVerifier:
                 _json(wire.info, wire.b64info),
                 _json(wire.meta, None),
                 _server_side(wire),
+                wire.jti or "",
+                wire.iat or 0.0,
             )
         except ValueError as exc:
             raise TokenInvalid(DISCONNECT_INVALID_TOKEN, f"bad claim: {exc}") from None

@@ -40,7 +40,8 @@ PUBLISH: Final = Script("publish.lua")
 HISTORY: Final = Script("history.lua")
 PRESENCE: Final = Script("presence.lua")
 SESSION: Final = Script("session.lua")
-SCRIPTS: Final = (PUBLISH, HISTORY, PRESENCE, SESSION)
+EXPIRE_ENTRY: Final = Script("expire_entry.lua")
+SCRIPTS: Final = (PUBLISH, HISTORY, PRESENCE, SESSION, EXPIRE_ENTRY)
 
 
 @dataclass(slots=True)

@@ -182,6 +182,8 @@ class StatsResult(Struct, frozen=True, omit_defaults=True):
 
 
 Handler = Callable[[Any], Awaitable[Struct | Raw]]
+Method = tuple[msgspec.json.Decoder[Any], Handler]
+"""How the parameters are read, and what is done with them."""
 
 
 class Methods:
@@ -198,7 +200,7 @@ class Methods:
         self._node = node
         self._data_limit = data_limit
         self._guard = guard
-        self.table: dict[str, tuple[msgspec.json.Decoder[Any], Handler]] = {
+        self.table: dict[str, Method] = {
             name: (msgspec.json.Decoder(kind), handler)
             for name, kind, handler in (
                 ("publish", Publish, self._publish),

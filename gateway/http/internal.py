@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.errors import ERROR_METHOD_NOT_FOUND
-from gateway.http.asgi import Receive, Scope, Send, respond_json
+from gateway.http.asgi import App, Receive, Scope, Send, respond_json
 from gateway.http.ops import PATHS, OpsApp
 from gateway.http.server_api import ServerAPI
 
@@ -17,7 +17,8 @@ _HELP: Final = (
 class InternalApp:
     """Dispatch by path: a router's table would cost more than the request."""
 
-    def __init__(self, api: ServerAPI, ops: OpsApp) -> None:
+    def __init__(self, api: ServerAPI, ops: OpsApp, trace: App | None = None) -> None:
+        self._trace = trace
         self._api = api
         self._ops = ops
 
@@ -26,7 +27,9 @@ class InternalApp:
         if scope["type"] != "http":
             return
         path: str = scope["path"]
-        if path.startswith("/api/") or path == "/api":
+        if path == "/api/trace" and scope["method"] == "GET" and self._trace is not None:
+            await self._trace(scope, receive, send)
+        elif path.startswith("/api/") or path == "/api":
             await self._api(scope, receive, send)
         elif path in PATHS:
             await self._ops(scope, receive, send)

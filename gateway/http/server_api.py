@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -27,14 +27,30 @@ from gateway.errors import (
     Error,
     UpstreamError,
 )
-from gateway.http.api_methods import Methods
-from gateway.http.asgi import Gone, Receive, Scope, Send, TooLarge, read_body, respond, respond_json
+from gateway.http.api_methods import Method, Methods
+from gateway.http.asgi import Gone, Receive, Scope, Send, TooLarge, header, read_body, respond, respond_json
 from gateway.http.fan import run_all
 from gateway.metrics import Metrics
 from gateway.node.node import Node
+from gateway.protection.audit import ACTOR, Audit
 
 COMMANDS_LIMIT: Final = 10_000
 """Commands of one batch."""
+
+AUDITED: Final = frozenset(
+    {
+        "disconnect",
+        "refresh",
+        "unsubscribe",
+        "block_user",
+        "unblock_user",
+        "revoke_token",
+        "invalidate_user_tokens",
+    }
+)
+"""Methods that are written down: those that do something to users. A dashboard reads all the time."""
+
+_WRITTEN_DOWN: Final = AUDITED | {"", "batch"}
 
 STATUS_OF_ERROR: Final = {100: 500, 102: 404, 104: 404, 107: 400, 108: 400, 112: 416, 113: 409}
 """HTTP statuses of errors in the mode `transport`; any other error is 400, or 503 if it is temporary."""
@@ -72,12 +88,25 @@ class Undecodable(Exception):
 class ServerAPI:
     """The ASGI app of `/api` and everything below it."""
 
-    def __init__(self, node: Node, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        node: Node,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        more: Sequence[Mapping[str, Method]] = (),
+        audit: Audit | None = None,
+    ) -> None:
+        """`more`: methods of other rooms, each like `Methods.table`. `audit` hears of every call that does
+        something to users."""
         self._metrics = metrics
+        self._audit = audit
         self.load_keys(settings)
         self._max_body = settings.api.max_body
         self._transport_errors = settings.api.error_mode == "transport"
         self._methods = Methods(node, settings.channels.max_publication_size, self._guarded)
+        for table in more:
+            self._methods.table.update(table)
         self._batch = msgspec.json.Decoder(Batch)
         self._old_form = msgspec.json.Decoder(OldForm)
 
@@ -103,6 +132,8 @@ class ServerAPI:
         if not self._let_in(key):
             await respond(send, 401, b"")
             return "unauthorized"
+        if self._audit is not None and method in _WRITTEN_DOWN:
+            self._introduce(key, scope)
         if method and method != "batch" and method not in self._methods.table:
             return await _refuse(send, 404, "no such method", "not_found")
         try:
@@ -153,6 +184,19 @@ class ServerAPI:
             found |= hmac.compare_digest(given, digest)
         return found and bool(key)
 
+    def lets_in(self, scope: Scope) -> bool:
+        """Whether a request has a key; for what stands beside the methods. It is known then who asks."""
+        key = self._read_headers(scope)[0]
+        self._introduce(key, scope)
+        return self._let_in(key)
+
+    @staticmethod
+    def _introduce(key: bytes, scope: Scope) -> None:
+        """Say who makes this call: a key by the first digits of its hash, and a user of the dashboard."""
+        user = header(scope, b"x-dashboard-user")[:64].decode("latin-1")
+        named = f" {user}" if user.isprintable() and user else ""
+        ACTOR.set(f"key:{_digest(key).hex()[:8]}{named}")
+
     # ------------------------------------------------------------------------ what is asked
     async def _answer(self, method: str, body: bytes) -> bytes:
         """The body of the answer.
@@ -179,7 +223,19 @@ class ServerAPI:
     async def _call(self, method: str, body: bytes) -> bytes:
         """The encoded result."""
         decoder, handler = self._methods.table[method]
-        return await self._encoded(handler(_decode(decoder, body)))
+        request = _decode(decoder, body)
+        if self._audit is None or method not in AUDITED:
+            return await self._encoded(handler(request))
+        outcome = "cancelled"
+        try:
+            result = await self._encoded(handler(request))
+            outcome = "ok"
+        except Failed as failed:
+            outcome = str(failed.error.code)
+            raise
+        finally:
+            await self._audit.note(method, request, outcome)
+        return result
 
     async def _encoded(self, call: Awaitable[Struct | Raw]) -> bytes:
         try:

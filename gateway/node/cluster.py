@@ -114,8 +114,24 @@ class Answer(Message, frozen=True, tag="answer"):
     content: Raw
 
 
+class Notice(Message, frozen=True, tag="notice"):
+    """For a room above the node: whoever has registered `topic` (see `Node.notices`) reads the content."""
+
+    topic: str
+    content: Raw = EMPTY_RAW
+
+
 AnyMessage = (
-    SubscribeUser | UnsubscribeUser | DisconnectUser | RefreshUser | MessageAll | Hello | Bye | Ask | Answer
+    SubscribeUser
+    | UnsubscribeUser
+    | DisconnectUser
+    | RefreshUser
+    | MessageAll
+    | Hello
+    | Bye
+    | Ask
+    | Answer
+    | Notice
 )
 _decoder: Final = msgspec.json.Decoder(AnyMessage)
 _encode: Final = msgspec.json.Encoder().encode
@@ -137,7 +153,7 @@ class Cluster:
         clock: Callable[[], float],
         *,
         describe: Callable[[], NodeInfo],
-        answer: Callable[[str, str], bytes],
+        answer: Callable[[str, str], Awaitable[bytes]],
         act: Callable[[Message], None],
     ) -> None:
         self._node = node
@@ -175,7 +191,7 @@ class Cluster:
         """Ask every node; the answers by node, and the nodes that did not answer in time."""
         expected = {info.uid for info in self.nodes()}
         if expected == {self._node}:
-            return {self._node: self._answer(question, argument)}, []
+            return {self._node: await self._answer(question, argument)}, []
         self._ids += 1
         ask, answers, wake = self._ids, dict[str, bytes](), asyncio.Event()
         self._open[ask], self._wake[ask] = answers, wake
@@ -222,7 +238,7 @@ class Cluster:
             log.debug("a new node was not greeted", problem=error.detail)
 
     async def _reply(self, ask: Ask) -> None:
-        answer = self._answer(ask.question, ask.argument)
+        answer = await self._answer(ask.question, ask.argument)
         try:
             await self.tell(Answer(ask.id, self._node, Raw(answer)), ask.node)
         except UpstreamError as error:  # the asker will name us among those that did not answer

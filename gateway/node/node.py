@@ -11,7 +11,7 @@ import asyncio
 import fnmatch
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,8 +46,10 @@ from gateway.node.cluster import (
     HELLO_INTERVAL,
     Cluster,
     DisconnectUser,
+    Message,
     MessageAll,
     NodeInfo,
+    Notice,
     RefreshUser,
     SubscribeUser,
     Target,
@@ -101,6 +103,10 @@ class Node:
     Arguments:
         node_id: unique among the nodes that share the broker.
         clock: monotonic seconds. wall: unix seconds.
+
+    Attributes:
+        notices: for rooms above: what to do with the messages of other nodes (and of this one) on a topic.
+        on_loss: called whenever messages of other nodes may have been missed; returns at once.
     """
 
     def __init__(
@@ -121,6 +127,9 @@ class Node:
         self.rules = Channels(settings)
         self.hub = Hub()
         self.draining = False
+        self.notices: dict[str, Callable[[Raw], None]] = {}
+        self.on_loss: list[Callable[[], None]] = []
+        self.wall = wall
         self._settings = settings.channels
         self._broker = broker
         self._presence = presence
@@ -168,10 +177,10 @@ class Node:
             spawn=self.spawn,
         )
         self._cluster = Cluster(
-            node_id, broker, clock, describe=self._describe, answer=self._answer, act=self.live.act
+            node_id, broker, clock, describe=self._describe, answer=self._answer, act=self._act
         )
         stats = StatsReport(self._describe, metrics, self._delivery.latency, clock=clock, wall=wall)
-        self.questions: dict[str, Callable[[str], bytes]] = {
+        self.questions: dict[str, Callable[[str], bytes | Awaitable[bytes]]] = {
             "info": lambda _: msgspec.json.encode(self._describe()),
             "channels": self._list_channels,
             "stats": stats.answer,
@@ -181,8 +190,13 @@ class Node:
         self.on_publication = self._delivery.on_publication
         self.on_join = self._delivery.on_join
         self.on_leave = self._delivery.on_leave
-        self.on_gap = self._delivery.on_gap
         self.on_control = self._cluster.on_control
+
+    def on_gap(self, channel: str | None) -> None:
+        """See `BrokerEvents`."""
+        self._delivery.on_gap(channel)
+        for hear in self.on_loss:
+            hear()
 
     # ------------------------------------------------------------------ life
     async def start(self) -> None:
@@ -382,6 +396,10 @@ class Node:
         nodes = [msgspec.json.decode(answer, type=NodeStats) for answer in known]
         return sorted(nodes, key=lambda stats: (stats.name, stats.uid)), missing
 
+    async def tell(self, topic: str, content: bytes, node: str = "") -> None:
+        """JSON for the `notices` of all nodes, or of one. Raises UpstreamError where the broker cannot."""
+        await self._cluster.tell(Notice(topic, Raw(content)), node)
+
     async def survey(self, question: str, argument: str = "") -> tuple[dict[str, bytes], list[str]]:
         """Ask every node one of `questions`: the answers in JSON by node id, `{}` from a node that does not
         know the question; and the ids of the nodes that did not answer."""
@@ -405,9 +423,16 @@ class Node:
             uptime=int(self._clock() - self._started),
         )
 
-    def _answer(self, question: str, argument: str) -> bytes:
-        answer = self.questions.get(question)
-        return answer(argument) if answer is not None else b"{}"
+    def _act(self, message: Message) -> None:
+        if not isinstance(message, Notice):
+            self.live.act(message)
+        elif (hear := self.notices.get(message.topic)) is not None:
+            hear(message.content)
+
+    async def _answer(self, question: str, argument: str) -> bytes:
+        asked = self.questions.get(question)
+        answer = asked(argument) if asked is not None else b"{}"
+        return answer if isinstance(answer, bytes) else await answer
 
     def _list_channels(self, pattern: str) -> bytes:
         matches = re.compile(fnmatch.translate(pattern or "*")).match

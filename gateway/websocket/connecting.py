@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
 
 from gateway.auth.credentials import Authenticator, Credentials
+from gateway.auth.gate import OPEN, Gate
 from gateway.auth.tokens import SubscriptionOptions
-from gateway.client import Client, Subscription
+from gateway.client import Client, Facts, Subscription
 from gateway.config import ChannelOptions, Settings
 from gateway.errors import (
     DISCONNECT_BAD_REQUEST,
@@ -43,6 +44,10 @@ from gateway.version import __version__
 
 log = structlog.get_logger()
 
+NAME_LIMIT: Final = 16
+VERSION_LIMIT: Final = 64
+"""Characters of what an SDK says about itself; the protocol has the same limits."""
+
 Joined = tuple[Subscription, SubscribeResult, ChannelOptions]
 
 
@@ -51,6 +56,8 @@ class Connecting:
 
     Arguments:
         clock: monotonic seconds.
+        gate: who is not let in; asked once more, because the team's code may have said who this is.
+        watch: hears of everybody who is signed in, before the reply.
     """
 
     def __init__(
@@ -61,7 +68,11 @@ class Connecting:
         metrics: Metrics,
         *,
         clock: Callable[[], float],
+        gate: Gate = OPEN,
+        watch: Callable[[Client], None] | None = None,
     ) -> None:
+        self._gate = gate
+        self._watch = watch
         self._settings = settings.client
         self._node = node
         self._authenticator = authenticator
@@ -82,7 +93,7 @@ class Connecting:
             if not client.is_open:
                 outcome = "gone"
                 return
-            self._enter(client, credentials)
+            self._enter(client, request, credentials)
             await self._node.user_connections.enter(client)
             joined = await self._join_all(client, request, credentials)
             outcome = "ok"
@@ -97,13 +108,18 @@ class Connecting:
         for subscription, _, options in joined:
             await self._node.membership.announce(subscription, options)
 
-    def _enter(self, client: Client, credentials: Credentials) -> None:
+    def _enter(self, client: Client, request: ConnectRequest, credentials: Credentials) -> None:
+        token = (credentials.token_id, credentials.token_hash, credentials.issued_at)
+        self._gate.admit(credentials.user, *token)
         client.sign_in(credentials.user, credentials.appid, credentials.session)
+        client.facts = _facts(request, credentials, self._node.wall())
         client.conn_info = credentials.conn_info
         client.meta = credentials.meta
         client.expires_at = self._node.deadline(credentials.expire_at)
         client.client_refresh = bool(credentials.expire_at)
         self._node.hub.add(client)
+        if self._watch is not None:
+            self._watch(client)
 
     async def _join_all(
         self, client: Client, request: ConnectRequest, credentials: Credentials
@@ -216,11 +232,27 @@ class Connecting:
         client.expires_at = self._node.deadline(credentials.expire_at)
         client.client_refresh = bool(credentials.expire_at)
         client.conn_info = credentials.conn_info
+        client.facts = client.facts._replace(
+            token_id=credentials.token_id,
+            issued_at=credentials.issued_at,
+            token_hash=credentials.token_hash,
+        )
         client.sign_in(credentials.user, credentials.appid, credentials.session)
         ttl = self._authenticator.ttl(credentials.expire_at)
         result = RefreshResult(client.id, __version__, bool(ttl), ttl)
         client.sink.send(encode_reply(command_id, "refresh", result))
         client.sink.reschedule()
+
+
+def _facts(request: ConnectRequest, credentials: Credentials, now: float) -> Facts:
+    return Facts(
+        request.name[:NAME_LIMIT],
+        request.version[:VERSION_LIMIT],
+        now,
+        credentials.token_id,
+        credentials.issued_at,
+        credentials.token_hash,
+    )
 
 
 def _way(request: ConnectRequest) -> str:

@@ -62,6 +62,7 @@ class Shared:
         message_limit: bytes of one message. queue_size: unsent bytes after which a client is slow.
         max_connections: 0 is no limit.
         clock: monotonic seconds.
+        tap: is given the messages of connections that are traced: client, "in" or "out", message.
     """
 
     node: Node
@@ -77,6 +78,7 @@ class Shared:
     max_connections: int
     clock: Callable[[], float]
     connections: set[Connection]
+    tap: Callable[[str, str, bytes], None] | None = None
 
     def refusal(self) -> str:
         """Why no further client can be taken; empty: it can."""

@@ -1,0 +1,49 @@
+"""Builds what looks after users: the guard at the door, the lists of connections, traces, the audit log."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from gateway.auth.sessions import SessionStore
+from gateway.config import Settings
+from gateway.http.protection_api import ProtectionMethods
+from gateway.node.node import Node
+from gateway.protection.audit import Audit, AuditLog
+from gateway.protection.connections import Connections
+from gateway.protection.guard import Guard
+from gateway.protection.store import ListStore
+from gateway.protection.trace import Tracer
+from gateway.websocket.tracing import attach, detach
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectionParts:
+    """All of it."""
+
+    node: Node
+    guard: Guard
+    connections: Connections
+    tracer: Tracer
+    audit: Audit
+
+    def methods(self, settings: Settings, sessions: SessionStore) -> ProtectionMethods:
+        """For the server API."""
+        appids = [app.appid for app in settings.wechat.apps]
+        return ProtectionMethods(self.node, self.guard, self.connections, sessions, self.audit, appids)
+
+    async def close(self) -> None:
+        """End what runs."""
+        await self.tracer.close()
+        await self.guard.close()
+
+
+def build_protection(node: Node, lists: ListStore, audit: AuditLog) -> ProtectionParts:
+    """Everything, not started: `guard.start` reads its lists once the broker is there."""
+    return ProtectionParts(
+        node,
+        Guard(node, lists),
+        Connections(node),
+        Tracer(node, attach=attach, detach=detach, clock=time.monotonic),
+        Audit(audit, time.time),
+    )

@@ -1,0 +1,103 @@
+"""What one message of a traced connection looks like to support staff: lines without secrets; pure.
+
+Payloads are left out unless they are asked for. Even then nothing that opens a door is shown: values whose
+names say so, and whatever has the shape of a token of ours, a JWT, or a signed link.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+PAYLOAD_LIMIT: Final = 4096
+"""Characters of a payload that are shown."""
+PARSED_LIMIT: Final = 256 * 1024
+"""Bytes of one object that is looked into; of a larger one only the size is told."""
+DEPTH: Final = 32
+HIDDEN: Final = "[hidden]"
+
+_SECRET_NAMES: Final = re.compile(
+    r".*(token|code|secret|passw(or)?d|session_?key|authorization|cookie|api_?key|encrypted_?data|signature"
+    r"|credentials?|jwt)|iv|raw_?data",
+    re.IGNORECASE,
+)
+_SECRET_VALUE: Final = re.compile(r"[A-Za-z0-9_-]{43}|eyJ[\w-]*\.[\w-]+\.[\w-]*")
+_SECRET_PART: Final = re.compile(r"((?:signature|token|code|access_token|api_key)=)[^&\s\"']+", re.IGNORECASE)
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
+
+
+def lines(direction: str, message: bytes, payloads: bool) -> Iterator[dict[str, Any]]:
+    """A line for each object in one message: direction, kind, bytes; channel, id and error where it has one.
+
+    Never raises, whatever the client has sent.
+    """
+    for part in message.split(b"\n"):
+        if part:
+            line = _describe(part, payloads)
+            if direction == "in" and line["kind"] == "ping":
+                line["kind"] = "pong"
+            yield {"direction": direction, **line, "bytes": len(part)}
+
+
+def _describe(part: bytes, payloads: bool) -> dict[str, Any]:
+    try:
+        value = _decode(part) if len(part) <= PARSED_LIMIT else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {"kind": "undecodable"}
+    if not isinstance(value, dict):
+        return {"kind": "large" if value is None else "undecodable"}
+    if not value:
+        return {"kind": "ping"}
+    line: dict[str, Any] = {}
+    if isinstance(value.get("id"), int):
+        line["id"] = value["id"]
+    kind, body = _body(value)
+    line["kind"] = kind
+    for holder in (body, value.get("push")):
+        if isinstance(holder, Mapping) and isinstance(holder.get("channel"), str):
+            line["channel"] = hide(holder["channel"])[:255]
+    if kind in ("error", "disconnect", "unsubscribe") and isinstance(body, Mapping):
+        line["code"] = body.get("code") if isinstance(body.get("code"), int) else 0
+        line["reason"] = hide(str(body.get("message") or body.get("reason") or ""))[:255]
+    if payloads:
+        shown = _encode(conceal(body)).decode(errors="replace")
+        line["payload"] = shown if len(shown) <= PAYLOAD_LIMIT else shown[:PAYLOAD_LIMIT] + "…"
+    return line
+
+
+def _body(value: Mapping[str, Any]) -> tuple[str, Any]:
+    """What it is, and what is in it: of a push what is pushed, else the command or the reply."""
+    push = value.get("push")
+    inside = push if isinstance(push, Mapping) else value
+    for name, body in inside.items():
+        if name not in ("id", "channel"):
+            return str(name)[:32], body
+    return "undecodable", None
+
+
+def conceal(value: Any, depth: int = DEPTH) -> Any:
+    """The same value without what must not be seen."""
+    if depth == 0:
+        return HIDDEN
+    if isinstance(value, dict):
+        return {
+            str(name): HIDDEN
+            if isinstance(inner, str) and inner and _SECRET_NAMES.fullmatch(str(name))
+            else conceal(inner, depth - 1)
+            for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [conceal(inner, depth - 1) for inner in value]
+    return hide(value) if isinstance(value, str) else value
+
+
+def hide(text: str) -> str:
+    """A text without what opens a door."""
+    if _SECRET_VALUE.fullmatch(text):
+        return HIDDEN
+    return _SECRET_PART.sub(rf"\1{HIDDEN}", text)
