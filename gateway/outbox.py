@@ -6,6 +6,8 @@ publications in a turn cost one system call per subscriber.
 
 No fan-out may hold the loop: a flush stops when its time slice is used up and goes on in the next turn, where
 others have had theirs; and when a turn has filled many outboxes already, further fan-outs wait, in order.
+A large one waits for the end of the turn from the start: what else is published to the same audience by then
+is joined to it once, for all of them, and each outbox is touched once.
 Connections that were written to for themselves - a reply, a ping - do not queue behind a fan-out.
 """
 
@@ -21,6 +23,10 @@ FLUSH_SLICE: Final = 0.003
 """Seconds that one flush may write before others get their turn."""
 APPENDS_PER_TURN: Final = 10_000
 """Frames that may go into outboxes in one turn; 1 to 2 ms."""
+LARGE: Final = 100
+"""Connections from which a fan-out waits for the end of the turn, for others to the same audience."""
+JOINED_BYTES: Final = 1_048_576
+"""Bytes of frames that are joined at most; what is more makes a fan-out of its own."""
 _CLOCK_EVERY: Final = 16
 """Writes between two looks at the clock; a write costs 5-10 µs."""
 
@@ -32,6 +38,49 @@ class Sink(Protocol):
 
     def flush(self) -> None:
         """Write the outbox and empty it. Never raises; a closed connection just empties it."""
+
+
+class Late:
+    """A fan-out that waits: frames for those who were in the audience when the first of them came."""
+
+    __slots__ = ("audience", "count", "frames", "members", "memberships", "size")
+
+    def __init__(self, audience: Mapping[Sink, object], frame: bytes) -> None:
+        self.audience = audience
+        self.members = tuple(audience)
+        self.memberships = tuple(audience.values())
+        self.frames = [frame]
+        self.count = 1
+        self.size = len(frame)
+
+    def unchanged(self) -> bool:
+        """Whether all who were there still are, and nobody else; subscriptions are compared as objects."""
+        return self.memberships == tuple(self.audience.values()) and self.members == tuple(self.audience)
+
+    def take(self, audience: Mapping[Sink, object], frame: bytes) -> bool:
+        """One more frame for the very same connections; whether that was possible."""
+        if audience is not self.audience or self.size >= JOINED_BYTES or not self.unchanged():
+            return False
+        self.frames.append(frame)
+        self.count += 1
+        self.size += len(frame)
+        return True
+
+    def portion(self, most: int) -> Collection[Sink]:
+        """Up to so many of the connections that are still to be served; they are not there any more then."""
+        if len(self.members) <= most and self.unchanged():
+            self.members = self.memberships = ()
+            return self.audience
+        pairs = zip(self.members[:most], self.memberships, strict=False)
+        there = [sink for sink, membership in pairs if self.audience.get(sink) is membership]
+        self.members, self.memberships = self.members[most:], self.memberships[most:]
+        return there
+
+    def join(self) -> bytes:
+        """All frames as one, made once for all connections."""
+        if len(self.frames) > 1:
+            self.frames = [b"".join(self.frames)]
+        return self.frames[0]
 
 
 class Outboxes:
@@ -60,7 +109,7 @@ class Outboxes:
         self._clock = clock
         self._prompt: deque[Sink] = deque()
         self._dirty: deque[Sink] = deque()
-        self._waiting: deque[tuple[tuple[tuple[Sink, object], ...], Mapping[Sink, object], bytes]] = deque()
+        self._waiting: deque[Late] = deque()
         self._appended = 0
         self._scheduled = False
         self._metrics = metrics
@@ -85,21 +134,28 @@ class Outboxes:
         The audience may change before a late part is served: who has left by then gets nothing, and who has
         come since gets nothing either.
         """
-        if self._waiting or self._appended + len(audience) > APPENDS_PER_TURN:
-            self._waiting.append((tuple(audience.items()), audience, frame))
+        size = len(audience)
+        if self._waiting or size >= LARGE or self._appended + size > APPENDS_PER_TURN:
+            self._wait(audience, frame)
         else:
             self._fill(audience, frame)
+            self._metrics.publications_delivered += size
         if not self._scheduled:
             self._schedule()
 
     def mark(self, sink: Sink) -> None:
         """Flush `sink` once everything that was fanned out before has been written."""
         if self._waiting:
-            self._waiting.append(((), {sink: None}, b""))
+            self._waiting.append(Late({sink: None}, b""))
         else:
             self._dirty.append(sink)
         if not self._scheduled:
             self._schedule()
+
+    def _wait(self, audience: Mapping[Sink, object], frame: bytes) -> None:
+        waiting = self._waiting
+        if not (waiting and waiting[-1].take(audience, frame)):
+            waiting.append(Late(audience, frame))
 
     def _fill(self, sinks: Collection[Sink], frame: bytes) -> None:
         add = self._dirty.append
@@ -109,7 +165,6 @@ class Outboxes:
                 add(sink)
             outbox.append(frame)
         self._appended += len(sinks)
-        self._metrics.publications_delivered += len(sinks)
 
     def _schedule(self) -> None:
         self._scheduled = True
@@ -118,11 +173,11 @@ class Outboxes:
     def _flush(self) -> None:
         deadline = self._clock() + FLUSH_SLICE
         try:
+            if not self._dirty:
+                self._serve_waiting()
             self._write(self._prompt, deadline)
             self._write(self._dirty, deadline)
             self._appended = 0
-            if not self._dirty:
-                self._serve_waiting()
         finally:  # one connection's bug must not silence all the others
             self._scheduled = False
             if self._prompt or self._dirty or self._waiting:
@@ -142,11 +197,13 @@ class Outboxes:
     def _serve_waiting(self) -> None:
         """Late fan-outs, a portion at a time, only to those who were there at the time and still are."""
         while self._waiting and self._appended < APPENDS_PER_TURN:
-            members, audience, frame = self._waiting.popleft()
-            if not frame:  # a mark
-                self._dirty.extend(audience)
+            late = self._waiting[0]
+            if not late.size:  # a mark
+                self._dirty.extend(late.members)
+                self._waiting.popleft()
                 continue
-            portion, rest = members[:APPENDS_PER_TURN], members[APPENDS_PER_TURN:]
-            self._fill([sink for sink, membership in portion if audience.get(sink) is membership], frame)
-            if rest:
-                self._waiting.appendleft((rest, audience, frame))
+            sinks = late.portion(APPENDS_PER_TURN)
+            self._fill(sinks, late.join())
+            self._metrics.publications_delivered += len(sinks) * late.count
+            if not late.members:
+                self._waiting.popleft()

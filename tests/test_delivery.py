@@ -417,7 +417,7 @@ async def test_everybody_gets_one_encoding_of_a_publication(monkeypatch: pytest.
     async with Stage() as stage:
         phones = [await stage.subscriber(f"c{n}") for n in range(1000)]
         await stage.publish(7)
-        assert all(data(phone) == [7] for phone in phones)
+        await until(lambda: all(data(phone) == [7] for phone in phones), "everybody to have it")
         assert encoded == 1
         assert stage.house.metrics.publications_received == 1
         assert stage.house.metrics.publications_delivered == 1000

@@ -58,7 +58,8 @@ class Socket:
 
     @property
     def got(self) -> list[bytes]:
-        return [frame for write in self.writes for frame in write]
+        """Frames by their line ends: several that came together may have been joined."""
+        return [part for write in self.writes for frame in write for part in frame.splitlines(keepends=True)]
 
 
 def make() -> tuple[Outboxes, Turns, Metrics]:
@@ -150,13 +151,55 @@ def test_late_fan_outs_keep_their_order() -> None:
     sockets = [Socket(turns) for _ in range(10)]
     audience = members(*sockets)
     for number in range(5):
-        outboxes.fan_out(audience, b"%d" % number)
+        outboxes.fan_out(audience, b"%d\n" % number)
     outboxes.fan_out(members(*sockets[:1]), b"small")
-    assert outboxes.backlog == 6
+    assert outboxes.backlog == 2, "those to the same audience wait together"
     turns.run()
-    assert [socket.got for socket in sockets[1:]] == [[b"%d" % number for number in range(5)]] * 9
-    assert sockets[0].got == [*(b"%d" % number for number in range(5)), b"small"]
+    assert [socket.got for socket in sockets[1:]] == [[b"%d\n" % number for number in range(5)]] * 9
+    assert sockets[0].got == [*(b"%d\n" % number for number in range(5)), b"small"]
     assert outboxes.backlog == 0
+
+
+def test_a_burst_to_many_is_one_write_each_and_joined_once_for_all() -> None:
+    """However many there are: also where ten times the audience is more than a turn may fill."""
+    outboxes, turns, metrics = make()
+    sockets = [Socket(turns) for _ in range(outbox.APPENDS_PER_TURN // 5)]
+    audience = members(*sockets)
+    for number in range(10):
+        outboxes.fan_out(audience, b"%d\n" % number)
+    turns.run()
+    assert all(len(socket.writes) == 1 for socket in sockets)
+    assert sockets[0].got == [b"%d\n" % number for number in range(10)]
+    assert len({id(socket.writes[0][0]) for socket in sockets}) == 1
+    assert metrics.publications_delivered == 10 * len(sockets)
+
+
+def test_who_comes_within_a_burst_gets_only_what_follows() -> None:
+    outboxes, turns, _ = make()
+    sockets = [Socket(turns) for _ in range(outbox.LARGE)]
+    audience = members(*sockets)
+    outboxes.fan_out(audience, b"x\n")
+    newcomer = Socket(turns)
+    audience[newcomer] = object()
+    audience[sockets[0]] = object()  # has left and subscribed anew: its reply covers x
+    del audience[sockets[1]]
+    outboxes.fan_out(audience, b"y\n")
+    turns.run()
+    assert newcomer.got == sockets[0].got == [b"y\n"]
+    assert sockets[1].got == []
+    assert all(socket.got == [b"x\n", b"y\n"] for socket in sockets[2:])
+
+
+def test_a_flood_to_one_audience_is_joined_in_bounded_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "JOINED_BYTES", 10)
+    outboxes, turns, _ = make()
+    sockets = [Socket(turns) for _ in range(outbox.LARGE)]
+    audience = members(*sockets)
+    for number in range(100):
+        outboxes.fan_out(audience, b"%d\n" % (number % 10))
+    turns.run()
+    assert all(socket.got == [b"%d\n" % (number % 10) for number in range(100)] for socket in sockets)
+    assert max(len(frame) for frame in sockets[0].writes[0]) <= 12
 
 
 @pytest.mark.usefixtures("small_turns")
@@ -246,7 +289,8 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @initialize(slow=st.booleans())
     def begin(self, slow: bool) -> None:
-        self.appends, outbox.APPENDS_PER_TURN = outbox.APPENDS_PER_TURN, 5  # type: ignore[misc]
+        self.limits = outbox.APPENDS_PER_TURN, outbox.LARGE
+        outbox.APPENDS_PER_TURN, outbox.LARGE = 5, 3  # type: ignore[misc]
         self.outboxes, self.turns, _ = make()
         self.sockets = [Socket(self.turns, outbox.FLUSH_SLICE / 3 if slow else 0.0) for _ in range(8)]
         self.audiences: list[dict[Sink, object]] = [{} for _ in range(3)]
@@ -256,9 +300,9 @@ class OutboxMachine(RuleBasedStateMachine):
         self.number = 0
 
     def teardown(self) -> None:
-        if hasattr(self, "appends"):
+        if hasattr(self, "limits"):
             self.finish()
-            outbox.APPENDS_PER_TURN = self.appends  # type: ignore[misc]
+            outbox.APPENDS_PER_TURN, outbox.LARGE = self.limits  # type: ignore[misc]
 
     def of(self, who: int, where: int) -> list[bytes]:
         return [frame for frame in self.sockets[who].got if frame.startswith(b"c%d " % where)]
@@ -276,7 +320,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(where=channels)
     def publish(self, where: int) -> None:
         self.number += 1
-        frame = b"c%d %d" % (where, self.number)
+        frame = b"c%d %d\n" % (where, self.number)
         for who, socket in enumerate(self.sockets):
             if socket in self.audiences[where]:
                 self.expected.setdefault((who, where), []).append(frame)
