@@ -12,6 +12,7 @@ from typing import NamedTuple
 import httpx
 from fastapi import APIRouter
 
+from gateway.assembly_backend import attach, build_backend, kept_headers
 from gateway.assembly_protection import ProtectionParts, build_protection
 from gateway.assembly_wx import WxParts, build_wx
 from gateway.auth.access_tokens_redis import RedisTokenStorage
@@ -43,6 +44,7 @@ from gateway.websocket.commands import Commands
 from gateway.websocket.connecting import Connecting
 from gateway.websocket.connection import Connection, Shared
 from gateway.websocket.dispatch import Dispatcher
+from gateway.websocket.expiry import Expiry
 from gateway.websocket.handshake import Handshakes
 from gateway.websocket.peers import Peers
 from gateway.wechat.access_token import MemoryTokenStorage, TokenStorage
@@ -71,6 +73,7 @@ class Parts:
     wx: WxParts
     files: Files
     protection: ProtectionParts
+    backend: Backend
 
     async def check(self) -> None:
         """Everything that is asked of Redis once, so that a missing permission shows at start."""
@@ -92,6 +95,7 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         sandbox_url: where the stand-in WeChat will answer, if there is one.
     """
     metrics = Metrics()
+    backend = build_backend(settings, backend)
     clock = time.monotonic
     outboxes = Outboxes(call_soon, clock, metrics)
     node_id = secrets.token_hex(8)
@@ -131,19 +135,31 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
     )
     jwks = Jwks(settings.client.token_jwks_url, upstream) if settings.client.token_jwks_url else None
     tokens = _tokens(settings, jwks)
-    authenticator = Authenticator(settings.client, sign_in, tokens, metrics, time.time, protection.guard)
+    authenticator = Authenticator(
+        settings.client,
+        sign_in,
+        tokens,
+        metrics,
+        time.time,
+        protection.guard,
+        foreign_tokens=settings.backend.foreign_tokens,
+    )
     connecting = Connecting(
         settings,
         node,
         authenticator,
+        backend,
         metrics,
         clock=clock,
         gate=protection.guard,
         watch=protection.tracer.entered,
     )
     commands = Commands(settings, node, connecting, tokens, backend, builtins={}, wall=time.time)
-    shared = _sockets(settings, node, connecting, commands, outboxes, metrics)
+    expiry = Expiry(node, backend, clock=clock)
+    shared = _sockets(settings, node, connecting, expiry, commands, outboxes, metrics)
     shared.tap = protection.tracer.tap
+    files = Files(settings, node, authenticator, backend, metrics, ledger=stores.ledger)
+    attach(backend, node, files)
     metrics.watch(lambda: _counts(node, shared.connections))
     return Parts(
         metrics=metrics,
@@ -158,7 +174,8 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         sandbox=_sandbox(settings),
         sandbox_url=sandbox_url,
         wx=wx,
-        files=Files(settings, node, authenticator, backend, metrics, ledger=stores.ledger),
+        files=files,
+        backend=backend,
         protection=protection,
     )
 
@@ -167,6 +184,7 @@ def _sockets(
     settings: Settings,
     node: Node,
     connecting: Connecting,
+    expiry: Expiry,
     commands: Commands,
     outboxes: Outboxes,
     metrics: Metrics,
@@ -177,12 +195,14 @@ def _sockets(
     return Shared(
         node=node,
         connecting=connecting,
+        expiry=expiry,
         dispatcher=Dispatcher(commands, metrics, clock),
         outboxes=outboxes,
         handshakes=Handshakes(
             Peers(settings.websocket.trusted_proxies, settings.websocket.allowed_origins),
             message_limit=settings.websocket.message_size_limit,
             compression=settings.websocket.compression,
+            kept_headers=kept_headers(settings),
         ),
         deadlines=Deadlines(_sweep_interval(limits), clock()),
         metrics=metrics,

@@ -81,8 +81,8 @@ class Channels:
         channel = f"#{user}"
         return f"{self._personal_namespace}:{channel}" if self._personal_namespace else channel
 
-    def may_subscribe(self, channel: str, options: ChannelOptions, who: Who) -> bool:
-        """Whether a client may subscribe without a subscription token."""
+    def named(self, channel: str, options: ChannelOptions, who: Who) -> bool | None:
+        """Whether a client may subscribe, as far as the channel's name decides that; None: not at all."""
         if channel.startswith("$"):
             return self._insecure
         owner = personal_owner(channel)
@@ -91,6 +91,13 @@ class Channels:
         if options.allow_user_limited_channels and "#" in channel:
             # An anonymous client has no name: it is not the user "" of `room#`.
             return bool(who.user) and who.user in channel.partition("#")[2].split(",")
+        return None
+
+    def may_subscribe(self, channel: str, options: ChannelOptions, who: Who) -> bool:
+        """Whether a client may subscribe without a subscription token."""
+        named = self.named(channel, options, who)
+        if named is not None:
+            return named
         if options.allow_subscribe_for_client and (who.user or options.allow_subscribe_for_anonymous):
             return True
         return self._insecure

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -159,6 +160,12 @@ class Subscription:
         self.wants_joins = False
         self.chan_info: Raw = EMPTY_RAW
 
+    @property
+    def due(self) -> float:
+        """When to act on its expiry: a client that renews it itself has a grace; 0 is never."""
+        grace = self.client.limits.expired_close_delay if self.client_refresh else 0.0
+        return self.expires_at + grace if self.expires_at else 0.0
+
     def info(self) -> ClientInfo:
         """How this subscriber appears in presence, joins and leaves."""
         client = self.client
@@ -166,12 +173,19 @@ class Subscription:
 
 
 class Caller(NamedTuple):
-    """Who asks. `appid` and `session` are empty for clients that signed in with a JWT."""
+    """Who asks. `appid` and `session` are empty for clients that signed in with a JWT.
+
+    `meta`: JSON that a JWT or the connect hook attached; no client sees it. `headers`: those of the
+    handshake that the configuration keeps, names in lower case.
+    """
 
     client: str
     user: str
     appid: str
     session: str
+    ip: str = ""
+    meta: Raw = EMPTY_RAW
+    headers: Mapping[str, str] | None = None
 
 
 class Facts(NamedTuple):
@@ -200,7 +214,9 @@ class Client:
 
     Attributes:
         appid, session: the mini-program and the session that the client signed in with; empty for a JWT.
-        caller: the same for the team's code, made once.
+        caller: the same for the team's code, made once; `meta` is set before.
+        headers: those of the handshake that the configuration keeps.
+        expires_at: 0 is never; infinite while the team's code is asked whether it goes on.
         entered_at: unix seconds at which it was listed among its user's connections; 0: it is not.
         client_refresh: the client renews its expiry itself, with a token.
         backlog: commands that wait for the one under way; None while nothing is under way.
@@ -222,6 +238,7 @@ class Client:
         "entered_at",
         "expires_at",
         "facts",
+        "headers",
         "id",
         "ip",
         "limits",
@@ -251,6 +268,7 @@ class Client:
         self.expires_at = 0.0
         self.entered_at = 0.0
         self.client_refresh = False
+        self.headers: Mapping[str, str] | None = None
         self.caller = Caller(client_id, "", "", "")
         self._stale_at = now + limits.first_message_timeout
         self._next_ping = 0.0
@@ -304,7 +322,7 @@ class Client:
         self.user = user
         self.appid = appid
         self.session = session
-        self.caller = Caller(self.id, user, appid, session)
+        self.caller = Caller(self.id, user, appid, session, self.ip, self.meta, self.headers)
 
     def connected(self, first_ping: float) -> None:
         """The connect was answered; the first ping is due at `first_ping`."""
@@ -333,7 +351,7 @@ class Client:
             due = min(due, self.expires_at + self._expiry_grace())
         for subscription in self.subscriptions.values():
             if subscription.expires_at:
-                due = min(due, subscription.expires_at + self.limits.expired_close_delay)
+                due = min(due, subscription.due)
         return due
 
     def _expiry_grace(self) -> float:
@@ -355,7 +373,4 @@ class Client:
 
     def expired_subscriptions(self, now: float) -> list[Subscription]:
         """Subscriptions past their expiry and its grace."""
-        grace = self.limits.expired_close_delay
-        return [
-            each for each in self.subscriptions.values() if each.expires_at and now >= each.expires_at + grace
-        ]
+        return [each for each in self.subscriptions.values() if each.expires_at and now >= each.due]

@@ -15,6 +15,7 @@ Exceptions
     ├── ClientError     the client's fault: carries the reply error or the disconnect it has earned
     ├── GatewayError    ours: a bug or an impossible state; clients see error 100
     └── UpstreamError   Redis, WeChat or the team's backend: carries the reply error for the client
+        └── HandlerError   the team's Python code raised, and the log has it already
 """
 
 from __future__ import annotations
@@ -99,6 +100,9 @@ ERROR_UPLOAD_CHECKSUM = Error(426, "checksum mismatch", temporary=True)
 ERROR_UPLOAD_BUSY = Error(427, "this upload is being written to", temporary=True)
 ERROR_FILE_RANGE = Error(428, "range not satisfiable")
 
+# Ours, of the team's backend.
+ERROR_BACKEND_FAILED = Error(450, "the backend failed")
+
 ERRORS: dict[int, Error] = {
     value.code: value for name, value in list(globals().items()) if name.startswith("ERROR_")
 }
@@ -176,3 +180,7 @@ class UpstreamError(GatewayException):
         super().__init__(detail or error.message)
         self.error = error
         self.detail = detail
+
+
+class HandlerError(UpstreamError):
+    """A handler of the team's raised what it should not have; the log has it already."""

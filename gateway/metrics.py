@@ -46,8 +46,8 @@ API_OUTCOMES: Final = (
     "cancelled",
     OTHER,
 )
-CONNECT_WAYS: Final = ("code", "session", "jwt", "anonymous", OTHER)
-"""How a client introduced itself: a wx.login code, our session token, a JWT, not at all."""
+CONNECT_WAYS: Final = ("code", "session", "jwt", "anonymous", "hook", OTHER)
+"""How a client introduced itself: a wx.login code, our session token, a JWT, not at all, or to the hook."""
 CONNECT_OUTCOMES: Final = ("ok", "error", "disconnect", "gone", OTHER)
 """`gone`: the client left while it was being signed in."""
 SDKS: Final = ("js", "python", "go", "dart", "java", "swift", "wx", OTHER)

@@ -148,6 +148,7 @@ class Server:
             await asyncio.gather(self._sweeper, return_exceptions=True)
         await parts.protection.close()
         await parts.wx.close()
+        await parts.backend.close()
         await parts.files.close()
         await parts.sign_in.close()
         if parts.jwks is not None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.client import ADMITTED, METHODS, Client, Limits, State, Subscription, Tick
+from gateway.client import ADMITTED, METHODS, Caller, Client, Limits, State, Subscription, Tick
 from gateway.errors import (
     DISCONNECT_BAD_REQUEST,
     DISCONNECT_EXPIRED,
@@ -75,12 +75,11 @@ def test_only_a_closed_client_is_not_open(state: State) -> None:
 
 def test_the_caller_is_who_signed_in_last() -> None:
     client = client_in(State.CONNECTING)
-    assert client.caller == ("c1", "", "", "")
+    assert client.caller == Caller("c1", "", "", "")
     client.sign_in("ann", "wx1", "s1")
     client.sign_in("ann", "wx1", "s2")
-    assert (
-        client.caller == ("c1", "ann", "wx1", "s2") == (client.id, client.user, client.appid, client.session)
-    )
+    assert client.caller == Caller("c1", "ann", "wx1", "s2", client.ip)
+    assert client.caller[:4] == (client.id, client.user, client.appid, client.session)
     client.conn_info = raw({"nick": "Ann"})
     assert client.info() == ClientInfo("ann", "c1", client.conn_info)
 
@@ -197,10 +196,13 @@ def test_expired_subscriptions_end_after_their_grace() -> None:
     for name, expires in (("never", 0.0), ("soon", NOW + 50), ("later", NOW + 60)):
         subscription = client.subscriptions[name] = Subscription(client, name, server_side=False)
         subscription.expires_at = expires
+        subscription.client_refresh = True
     assert client.next_deadline() == NOW + 75
     assert client.expired_subscriptions(NOW + 74.9) == []
     assert [each.channel for each in client.expired_subscriptions(NOW + 75)] == ["soon"]
     assert [each.channel for each in client.expired_subscriptions(NOW + 90)] == ["soon", "later"]
+    client.subscriptions["later"].client_refresh = False  # nobody but the server renews it: no grace
+    assert [each.channel for each in client.expired_subscriptions(NOW + 60)] == ["later"]
 
 
 @settings(max_examples=150, deadline=None)

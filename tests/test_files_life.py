@@ -54,7 +54,7 @@ async def test_a_backend_that_fails_lets_nothing_through(tmp_path: Path) -> None
 
     async with file_world(tmp_path, gateway) as world:
         with capture_logs() as lines:
-            assert (await world.send(PNG)).status_code == 503
+            assert (await world.send(PNG)).status_code == 500
         assert [line["event"] for line in lines] == ["a handler failed"]
         assert world.left() == []
 

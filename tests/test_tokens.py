@@ -11,12 +11,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from structlog.testing import capture_logs
 
+from gateway.auth.options import Override, SubscriptionOptions
 from gateway.auth.token_maker import make_token
 from gateway.auth.tokens import (
     TOKEN_LIMIT,
     ConnectionClaims,
-    Override,
-    SubscriptionOptions,
     TokenExpired,
     TokenInvalid,
     TokenVerifier,

@@ -106,7 +106,7 @@ class World:
 
 @contextlib.asynccontextmanager
 async def running(
-    backend: Backend | None = None, *, dev: bool = False, **tables: Any
+    backend: Backend | None = None, /, *, dev: bool = False, **tables: Any
 ) -> AsyncIterator[World]:
     """Serve until the block ends; `tables` replace whole tables of the settings."""
     listen = dict.fromkeys(("websocket", "http", "internal"), "127.0.0.1:0")

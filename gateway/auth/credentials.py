@@ -10,9 +10,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway.auth.gate import OPEN, Gate
+from gateway.auth.options import SubscriptionOptions
 from gateway.auth.sessions import Session, is_session_token, token_hash
 from gateway.auth.signin import SignedIn, SignIn
-from gateway.auth.tokens import SubscriptionOptions, TokenVerifier
+from gateway.auth.tokens import TokenVerifier
 from gateway.config.rows import Client as ClientSettings
 from gateway.errors import (
     DISCONNECT_BAD_REQUEST,
@@ -62,6 +63,7 @@ class Credentials(Struct, frozen=True):
     Attributes:
         way: how it said so: code, session, jwt or anonymous.
         expire_at: unix seconds, 0 is never.
+        client_refresh: at the expiry it is the client's turn to bring a token, and not the team's code's.
         data: for the connect reply.
         subs: server-side subscriptions that a JWT grants.
         token_id, issued_at, token_hash: of a JWT, see `client.Facts`.
@@ -72,6 +74,7 @@ class Credentials(Struct, frozen=True):
     appid: str = ""
     session: str = ""
     expire_at: float = 0.0
+    client_refresh: bool = True
     conn_info: Raw = EMPTY_RAW
     meta: Raw = EMPTY_RAW
     data: Raw = EMPTY_RAW
@@ -104,6 +107,7 @@ class Authenticator:
     Arguments:
         wall: unix seconds.
         gate: who is not let in, whatever they bring.
+        foreign_tokens: leave tokens that are not ours to the team's connect hook.
     """
 
     def __init__(
@@ -114,7 +118,10 @@ class Authenticator:
         metrics: Metrics,
         wall: Callable[[], float],
         gate: Gate = OPEN,
+        *,
+        foreign_tokens: bool = False,
     ) -> None:
+        self._foreign_tokens = foreign_tokens
         self._settings = settings
         self._gate = gate
         self._sign_in = sign_in
@@ -122,13 +129,24 @@ class Authenticator:
         self._metrics = metrics
         self._wall = wall
 
-    async def connect(self, request: ConnectRequest, ip: str) -> Credentials:
-        """Raises ClientError or UpstreamError, with what the client is to be told."""
+    async def connect(self, request: ConnectRequest, ip: str) -> Credentials | None:
+        """Who it is; None: it brought nothing that the gateway judges.
+
+        Raises ClientError or UpstreamError, with what the client is to be told.
+        """
         if request.token:
-            return await self.token(request.token)
+            return None if self.is_foreign(request.token) else await self.token(request.token)
         data = _sign_in_data(request.data)
-        if data.code is not None:
-            return await self._by_code(data.code, data.appid, ip)
+        return None if data.code is None else await self._by_code(data.code, data.appid, ip)
+
+    def is_foreign(self, token: str) -> bool:
+        """Whether `token` is for the team's connect hook: neither ours nor a JWT that we have keys for."""
+        if not self._foreign_tokens or is_session_token(token):
+            return False
+        return not (self._tokens.configured and token.count(".") == 2)
+
+    def anonymous(self) -> Credentials:
+        """A client that brought nothing. Raises ClientError where the configuration wants more."""
         if not (self._settings.allow_anonymous or self._settings.insecure):
             raise ClientError(DISCONNECT_BAD_REQUEST, "neither a wx.login code nor a token")
         return Credentials("anonymous", user="")
@@ -182,6 +200,14 @@ def _sign_in_data(data: Raw) -> _SignInData:
         return _sign_in_decoder.decode(content)
     except (msgspec.DecodeError, RecursionError):
         raise ClientError(ERROR_BAD_REQUEST, "data.code and data.appid are strings") from None
+
+
+def without_code(data: Raw) -> Raw:
+    """The `data` of a connect, without what signs in."""
+    if not bytes(data).startswith(b"{"):
+        return data
+    fields = msgspec.json.decode(data, type=dict[str, Raw])
+    return raw(fields) if fields.pop("code", None) is not None else data
 
 
 def _of_session(way: str, session: Session, token: str) -> Credentials:

@@ -10,8 +10,6 @@ key that has to be fetched from the JWKS.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
@@ -26,6 +24,13 @@ from jwt.exceptions import PyJWTError
 from msgspec import Raw
 
 from gateway.auth.jwks import Jwks, Key, public_key
+from gateway.auth.options import (
+    SubscriptionOptions,
+    WireOptions,
+    WireOverride,
+    embedded_json,
+    read_override,
+)
 from gateway.errors import (
     DISCONNECT_INVALID_TOKEN,
     ERROR_PERMISSION_DENIED,
@@ -61,24 +66,6 @@ class TokenInvalid(ClientError):
     """Not a token we accept here, and a second try will not change that."""
 
 
-class Override(msgspec.Struct, frozen=True):
-    """Channel options that a token sets for one subscription; None leaves the namespace's."""
-
-    presence: bool | None = None
-    join_leave: bool | None = None
-    force_recovery: bool | None = None
-    force_positioning: bool | None = None
-    force_push_join_leave: bool | None = None
-
-
-class SubscriptionOptions(msgspec.Struct, frozen=True):
-    """What a token says about one subscription. `info` and `data` are compact JSON."""
-
-    info: Raw | None = None
-    data: Raw | None = None
-    override: Override = Override()
-
-
 class ConnectionClaims(msgspec.Struct, frozen=True):
     """A verified connection token. `user` may be "" (anonymous); `expire_at` is 0 for never.
 
@@ -110,26 +97,6 @@ _Seconds = Annotated[float, msgspec.Meta(ge=0, le=2**53)]
 _ExpireAt = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
-class _Flag(msgspec.Struct, frozen=True):
-    value: bool
-
-
-class _WireOverride(msgspec.Struct, frozen=True):
-    presence: _Flag | None = None
-    join_leave: _Flag | None = None
-    force_recovery: _Flag | None = None
-    force_positioning: _Flag | None = None
-    force_push_join_leave: _Flag | None = None
-
-
-class _WireOptions(msgspec.Struct, frozen=True):
-    info: Raw = Raw()
-    b64info: str | None = None
-    data: Raw = Raw()
-    b64data: str | None = None
-    override: _WireOverride | None = None
-
-
 class _WireClaims(msgspec.Struct, frozen=True):
     sub: str | None = None
     exp: _Seconds | None = None
@@ -147,7 +114,7 @@ class _WireConnection(_WireClaims, frozen=True):
     b64info: str | None = None
     meta: Raw = Raw()
     channels: list[str] | None = None
-    subs: dict[str, _WireOptions | None] | None = None
+    subs: dict[str, WireOptions | None] | None = None
 
 
 class _WireSubscription(_WireClaims, frozen=True):
@@ -156,7 +123,7 @@ class _WireSubscription(_WireClaims, frozen=True):
     b64info: str | None = None
     data: Raw = Raw()
     b64data: str | None = None
-    override: _WireOverride | None = None
+    override: WireOverride | None = None
 
 
 _W = TypeVar("_W", bound=_WireClaims)
@@ -222,8 +189,8 @@ class TokenVerifier:
             return ConnectionClaims(
                 wire.sub or "",
                 _expire_at(wire),
-                _json(wire.info, wire.b64info),
-                _json(wire.meta, None),
+                embedded_json(wire.info, wire.b64info),
+                embedded_json(wire.meta),
                 _server_side(wire),
                 wire.jti or "",
                 wire.iat or 0.0,
@@ -255,7 +222,11 @@ class TokenVerifier:
         if wire.channel != channel or (wire.sub or "") != user or (wire.client or client_id) != client_id:
             raise TokenInvalid(DISCONNECT_INVALID_TOKEN, "the token is for another subscription")
         try:
-            options = _options(wire)
+            options = SubscriptionOptions(
+                embedded_json(wire.info, wire.b64info),
+                embedded_json(wire.data, wire.b64data),
+                read_override(wire.override),
+            )
         except ValueError as exc:
             raise TokenInvalid(ERROR_PERMISSION_DENIED, f"bad claim: {exc}") from None
         return SubscriptionClaims(user, channel, wire.client or "", _expire_at(wire), options)
@@ -339,31 +310,5 @@ def _expire_at(wire: _WireClaims) -> int:
 
 def _server_side(wire: _WireConnection) -> dict[str, SubscriptionOptions]:
     if wire.subs:
-        return {channel: _options(options or _WireOptions()) for channel, options in wire.subs.items()}
+        return {channel: (options or WireOptions()).read() for channel, options in wire.subs.items()}
     return {channel: SubscriptionOptions() for channel in wire.channels or ()}
-
-
-def _options(wire: _WireOptions | _WireSubscription) -> SubscriptionOptions:
-    flags = wire.override or _WireOverride()
-    values = {name: flag.value for name, flag in msgspec.structs.asdict(flags).items() if flag is not None}
-    return SubscriptionOptions(
-        _json(wire.info, wire.b64info), _json(wire.data, wire.b64data), Override(**values)
-    )
-
-
-def _json(raw: Raw, encoded: str | None) -> Raw | None:
-    """One value from its two spellings, as compact JSON: a line break would split a frame of replies."""
-    if encoded:
-        try:
-            data = base64.b64decode(encoded, validate=True)
-        except (binascii.Error, ValueError):
-            raise ValueError("not base64") from None
-        try:
-            msgspec.json.decode(data.decode("utf-8"))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise ValueError("base64 of something else than JSON") from None
-    else:
-        data = bytes(raw)
-    if data in (b"", b"null"):
-        return None
-    return Raw(msgspec.json.format(data, indent=-1))

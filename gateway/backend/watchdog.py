@@ -39,6 +39,7 @@ class Watchdog:
         if loop is None or task is None:
             # The loop is kept, because asking for it costs a system call each time.
             loop = self._loop = asyncio.get_running_loop()
+            self._inside, self._timer = {}, None  # tests run handlers in one loop after the other
             task = asyncio.current_task(loop)
             if task is None:
                 raise GatewayError("handlers run in a task")

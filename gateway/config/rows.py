@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from gateway.config.backend import Backend
 from gateway.config.files import Files
 from gateway.config.types import (
     Address,
@@ -332,6 +333,7 @@ class Settings(Rows):
     websocket: WebSocket = WebSocket()
     channels: Channels = Channels()
     api: Api = Api()
+    backend: Backend = Backend()
     files: Files = Files()
     log: Log = Log()
     shutdown: Shutdown = Shutdown()

@@ -227,6 +227,12 @@ def _width(item: object) -> int:
     return width
 
 
+def _header(item: object) -> str:
+    if not re.fullmatch(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+", _text(item)):
+        raise ValueError('write names of headers such as "User-Agent"')
+    return _text(item).lower()
+
+
 def _regex(value: object) -> str:
     try:
         re.compile(_text(value))
@@ -288,6 +294,11 @@ Texts = Annotated[
     tuple[str, ...],
     Kind("list of texts", items=True, environment=_list_text),
     BeforeValidator(_listed(_text, '["first", "second"]')),
+]
+HeaderNames = Annotated[
+    tuple[str, ...],
+    Kind("list of header names", items=True, environment=_list_text),
+    BeforeValidator(_listed(_header, '["User-Agent"]')),
 ]
 Widths = Annotated[
     tuple[int, ...],

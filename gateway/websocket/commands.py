@@ -9,11 +9,11 @@ import msgspec
 from msgspec import Raw
 
 from gateway.auth.tokens import SubscriptionClaims, TokenVerifier
-from gateway.backend.base import Backend
+from gateway.backend.base import Backend, Published
 from gateway.brokers.base import HistoryFilter
-from gateway.channels import Access, Channels, Who, has_history
+from gateway.channels import Channels, Who
 from gateway.client import Client
-from gateway.config import ChannelOptions, Settings
+from gateway.config import Settings
 from gateway.errors import (
     DISCONNECT_BAD_REQUEST,
     DISCONNECT_INVALID_TOKEN,
@@ -54,6 +54,7 @@ from gateway.protocol import (
     ttl_until,
 )
 from gateway.websocket.connecting import Connecting
+from gateway.websocket.permission import Permissions
 
 DELTA_TYPES: Final = frozenset({"", "fossil"})
 REJECT_UNRECOVERED: Final = 2
@@ -88,6 +89,7 @@ class Commands:
         self._node = node
         self._rules: Channels = node.rules
         self._tokens = tokens
+        self._permissions = Permissions(settings, node.rules, tokens, backend, wall=wall)
         self._backend = backend
         self._builtins = builtins
         self._wall = wall
@@ -139,11 +141,8 @@ class Commands:
             raise ClientError(ERROR_ALREADY_SUBSCRIBED)
         if len(client.subscriptions) >= self._settings.client.channel_limit:
             raise ClientError(ERROR_LIMIT_EXCEEDED, f"at most {self._settings.client.channel_limit} channels")
-        claims = await self._permission(client, request, options)
-        expire_at = claims.expire_at if claims and not self._settings.client.insecure else 0
-        granted = claims.options if claims else None
-        if granted is not None:
-            options = override(options, _flags(granted.override))
+        grant = await self._permissions.subscribe(client, request, options)
+        options = override(options, _flags(grant.options.override))
         who = Who(client.user, subscribed=True)
         return Order(
             channel=channel,
@@ -155,27 +154,12 @@ class Commands:
             only_recovered=request.recover and bool(request.flag & REJECT_UNRECOVERED),
             may_read_history=self._rules.may("history", channel, options, who),
             may_read_presence=self._rules.may("presence", channel, options, who),
-            chan_info=(granted.info if granted else None) or EMPTY_RAW,
-            data=(granted.data if granted else None) or EMPTY_RAW,
-            expires_at=self._node.deadline(expire_at),
-            ttl=self._ttl(expire_at),
-            client_refresh=bool(expire_at),
+            chan_info=grant.options.info or EMPTY_RAW,
+            data=grant.options.data or EMPTY_RAW,
+            expires_at=self._node.deadline(grant.expire_at),
+            ttl=self._ttl(grant.expire_at) if grant.client_refresh else 0,
+            client_refresh=grant.client_refresh,
         )
-
-    async def _permission(
-        self, client: Client, request: SubscribeRequest, options: ChannelOptions
-    ) -> SubscriptionClaims | None:
-        """The claims of the subscription token, or None where none is needed."""
-        if request.token:
-            claims = await self._tokens.verify_subscription(
-                request.token, client.user, client.id, request.channel
-            )
-            if claims.expire_at and claims.expire_at <= self._wall():
-                raise ClientError(ERROR_EXPIRED, "the subscription has expired")
-            return claims
-        if not self._rules.may_subscribe(request.channel, options, Who(client.user)):
-            raise ClientError(ERROR_PERMISSION_DENIED, "the namespace does not let this client subscribe")
-        return None
 
     def _ttl(self, expire_at: float) -> int:
         return ttl_until(expire_at, self._wall())
@@ -223,34 +207,23 @@ class Commands:
             raise
 
     # ------------------------------------------------------------------ channel operations
-    def _allow(self, access: Access, client: Client, channel: str) -> ChannelOptions:
-        if not channel:
-            raise ClientError(DISCONNECT_BAD_REQUEST, f"{access} needs a channel")
-        options = self._rules.options(channel)
-        if access == "presence" and not options.presence:
-            raise ClientError(ERROR_NOT_AVAILABLE, "the channel keeps no presence")
-        if access == "history" and not has_history(options):
-            raise ClientError(ERROR_NOT_AVAILABLE, "the channel keeps no history")
-        if not self._rules.may(access, channel, options, Who(client.user, channel in client.subscriptions)):
-            raise ClientError(ERROR_PERMISSION_DENIED, f"the namespace does not allow {access} here")
-        return options
-
     # What may be refused is refused at once; only what was granted goes on in a task. A client that leaves
     # right after its last command has had it granted.
     def _publish(self, client: Client, command_id: int, request: PublishRequest) -> Pending:
-        self._allow("publish", client, request.channel)
-        if not request.data:
-            raise ClientError(ERROR_BAD_REQUEST, "publish needs data")
+        asked = self._permissions.publish(client, request)
 
         async def publish() -> None:
-            options = PublishRequestOptions(info=client.info())
-            await self._node.publish(request.channel, bytes(request.data), options)
+            data, options = request.data, PublishRequestOptions(info=client.info())
+            if asked is not None:
+                answer = await asked
+                data, options = answer.data or data, _publish_options(client, answer)
+            await self._node.publish(request.channel, bytes(data), options)
             _reply(client, command_id, "publish", _EMPTY)
 
         return publish()
 
     def _presence(self, client: Client, command_id: int, request: PresenceRequest) -> Pending:
-        self._allow("presence", client, request.channel)
+        self._permissions.check("presence", client, request.channel)
 
         async def presence() -> None:
             result = PresenceResult(await self._node.presence(request.channel))
@@ -259,7 +232,7 @@ class Commands:
         return presence()
 
     def _presence_stats(self, client: Client, command_id: int, request: PresenceStatsRequest) -> Pending:
-        self._allow("presence", client, request.channel)
+        self._permissions.check("presence", client, request.channel)
 
         async def stats() -> None:
             stats = await self._node.presence_stats(request.channel)
@@ -269,7 +242,7 @@ class Commands:
         return stats()
 
     def _history(self, client: Client, command_id: int, request: HistoryRequest) -> Pending:
-        self._allow("history", client, request.channel)
+        self._permissions.check("history", client, request.channel)
         cap = self._settings.channels.recovery_limit
         limit = cap if request.limit < 0 else min(request.limit, cap)
 
@@ -310,3 +283,15 @@ def _reply(client: Client, command_id: int, method: str, result: Result) -> None
 def _flags(changes: Any) -> dict[str, bool]:
     """The options that a token sets."""
     return {name: value for name, value in msgspec.structs.asdict(changes).items() if value is not None}
+
+
+def _publish_options(client: Client, answer: Published) -> PublishRequestOptions:
+    """How the team's code wants a client's publication to go out."""
+    return PublishRequestOptions(
+        info=client.info(),
+        tags=answer.tags,
+        skip_history=answer.skip_history,
+        idempotency_key=answer.idempotency_key,
+        version=answer.version,
+        version_epoch=answer.version_epoch,
+    )

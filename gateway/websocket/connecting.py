@@ -10,10 +10,11 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from gateway.auth.credentials import Authenticator, Credentials
+from gateway.auth.credentials import Authenticator, Credentials, without_code
 from gateway.auth.gate import OPEN, Gate
-from gateway.auth.tokens import SubscriptionOptions
-from gateway.client import Client, Facts, Subscription
+from gateway.auth.options import SubscriptionOptions
+from gateway.backend.base import Backend, ConnectEvent
+from gateway.client import Caller, Client, Facts, Subscription
 from gateway.config import ChannelOptions, Settings
 from gateway.errors import (
     DISCONNECT_BAD_REQUEST,
@@ -21,6 +22,7 @@ from gateway.errors import (
     DISCONNECT_EXPIRED,
     DISCONNECT_INVALID_TOKEN,
     DISCONNECT_NORMAL,
+    ERROR_EXPIRED,
     ERROR_TOKEN_EXPIRED,
     ClientError,
     Disconnect,
@@ -41,6 +43,7 @@ from gateway.protocol import (
     encode_reply,
 )
 from gateway.version import __version__
+from gateway.websocket.admission import admitted
 
 log = structlog.get_logger()
 
@@ -65,6 +68,7 @@ class Connecting:
         settings: Settings,
         node: Node,
         authenticator: Authenticator,
+        backend: Backend,
         metrics: Metrics,
         *,
         clock: Callable[[], float],
@@ -76,6 +80,7 @@ class Connecting:
         self._settings = settings.client
         self._node = node
         self._authenticator = authenticator
+        self._backend = backend
         self._metrics = metrics
         self._clock = clock
 
@@ -88,7 +93,7 @@ class Connecting:
     async def _connect(self, client: Client, command_id: int, request: ConnectRequest) -> None:
         way, outcome = _way(request), "error"
         try:
-            credentials = await self._authenticator.connect(request, client.ip)
+            credentials = await self._credentials(client, request)
             way = credentials.way
             if not client.is_open:
                 outcome = "gone"
@@ -108,15 +113,28 @@ class Connecting:
         for subscription, _, options in joined:
             await self._node.membership.announce(subscription, options)
 
+    async def _credentials(self, client: Client, request: ConnectRequest) -> Credentials:
+        """Who it is: by what it brought, and by what the team's code says to that."""
+        found = await self._authenticator.connect(request, client.ip)
+        who = found or Credentials("hook", user="")
+        caller = Caller(client.id, who.user, who.appid, who.session, client.ip, who.meta, client.headers)
+        asked = self._backend.handle_connect(caller, _event(request, found is not None))
+        answer = await asked if asked is not None else None
+        if answer is None:
+            return found or self._authenticator.anonymous()
+        if answer.expire_at and self._node.deadline(answer.expire_at) <= self._clock():
+            raise ClientError(ERROR_EXPIRED, "the team's code says that it has expired")
+        return admitted(who, answer)
+
     def _enter(self, client: Client, request: ConnectRequest, credentials: Credentials) -> None:
         token = (credentials.token_id, credentials.token_hash, credentials.issued_at)
         self._gate.admit(credentials.user, *token)
+        client.meta = credentials.meta
         client.sign_in(credentials.user, credentials.appid, credentials.session)
         client.facts = _facts(request, credentials, self._node.wall())
         client.conn_info = credentials.conn_info
-        client.meta = credentials.meta
         client.expires_at = self._node.deadline(credentials.expire_at)
-        client.client_refresh = bool(credentials.expire_at)
+        client.client_refresh = bool(credentials.expire_at) and credentials.client_refresh
         self._node.hub.add(client)
         if self._watch is not None:
             self._watch(client)
@@ -186,7 +204,7 @@ class Connecting:
         if not client.is_open:
             return
         now, interval = self._clock(), self._settings.ping_interval
-        ttl = self._authenticator.ttl(credentials.expire_at)
+        ttl = self._authenticator.ttl(credentials.expire_at) if client.client_refresh else 0
         result = ConnectResult(
             client=client.id,
             version=__version__,
@@ -252,6 +270,18 @@ def _facts(request: ConnectRequest, credentials: Credentials, now: float) -> Fac
         credentials.token_id,
         credentials.issued_at,
         credentials.token_hash,
+    )
+
+
+def _event(request: ConnectRequest, signed_in: bool) -> ConnectEvent:
+    """What the team's code is told. A code is good for one sign-in and nobody else's business."""
+    return ConnectEvent(
+        signed_in=signed_in,
+        data=without_code(request.data),
+        token="" if signed_in else request.token or "",
+        name=request.name,
+        version=request.version,
+        channels=list(request.subs or ()),
     )
 
 

@@ -20,11 +20,10 @@ from gateway.client import Client, Limits, Tick
 from gateway.deadlines import Deadlines
 from gateway.errors import (
     DISCONNECT_BAD_REQUEST,
+    DISCONNECT_EXPIRED,
     DISCONNECT_INAPPROPRIATE_PROTOCOL,
     DISCONNECT_INVALID_UTF8,
     DISCONNECT_SLOW,
-    DISCONNECT_SUBSCRIPTION_EXPIRED,
-    UNSUBSCRIBE_EXPIRED,
     ClientError,
     Disconnect,
     cut_reason,
@@ -36,6 +35,7 @@ from gateway.outbox import Outboxes
 from gateway.protocol import CLOSE, PING, decode, encode_disconnect
 from gateway.websocket.connecting import Connecting
 from gateway.websocket.dispatch import Dispatcher
+from gateway.websocket.expiry import Expiry
 from gateway.websocket.handshake import HEAD_LIMIT, Handshakes
 from gateway.websocket.uncommon import Answer, Farewell, Message, UncommonFrames
 
@@ -67,6 +67,7 @@ class Shared:
 
     node: Node
     connecting: Connecting
+    expiry: Expiry
     dispatcher: Dispatcher
     outboxes: Outboxes
     handshakes: Handshakes
@@ -215,6 +216,7 @@ class Connection(asyncio.Protocol):
             return
         now = shared.clock()
         client = Client(str(uuid.uuid4()), self, shared.limits, ip=opened.ip, now=now)
+        client.headers = opened.headers
         self._client = client
         if opened.extensions:
             self._uncommon = UncommonFrames(shared.message_limit, opened.extensions, now)
@@ -402,16 +404,14 @@ class Connection(asyncio.Protocol):
             transport.abort()
             return
         outcome = client.tick(now)
-        if isinstance(outcome, Disconnect):
+        if outcome is DISCONNECT_EXPIRED:
+            self._shared.expiry.connection(client)
+        elif isinstance(outcome, Disconnect):
             self.disconnect(outcome)
-            return
-        if outcome is Tick.PING:
+        elif outcome is Tick.PING:
             self._shared.outboxes.post(self, _PING_FRAME)
         for subscription in client.expired_subscriptions(now):
-            if subscription.server_side:
-                self.disconnect(DISCONNECT_SUBSCRIPTION_EXPIRED)
-                return
-            self._shared.node.live.unsubscribe_client(subscription, UNSUBSCRIBE_EXPIRED)
+            self._shared.expiry.subscription(subscription)
         self.reschedule()
 
     def reschedule(self) -> None:

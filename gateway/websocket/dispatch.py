@@ -21,6 +21,7 @@ from gateway.errors import (
     ClientError,
     Disconnect,
     Error,
+    HandlerError,
     UpstreamError,
 )
 from gateway.metrics import Metrics
@@ -149,6 +150,8 @@ class Dispatcher:
                 client.sink.disconnect(disconnect)
             case ClientError(outcome=Error() as outcome):
                 self._answer(client, command, outcome, error.detail)
+            case HandlerError():
+                self._answer(client, command, error.error)
             case UpstreamError():
                 log.warning("upstream failed", client=client.id, method=command.method, why=error.detail)
                 self._answer(client, command, error.error)

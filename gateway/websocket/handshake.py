@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -42,6 +42,7 @@ class Opened:
     Attributes:
         response: the bytes to send.
         label: for the metrics; "accepted" means that the socket is open.
+        headers: those that are kept, names in lower case; None where there are none.
         protobuf: the client wants Protobuf, and has to be told on the open socket that it is not served.
     """
 
@@ -50,6 +51,7 @@ class Opened:
     ip: str = ""
     protobuf: bool = False
     extensions: Sequence[Extension] = ()
+    headers: Mapping[str, str] | None = None
 
 
 class Handshakes:
@@ -57,9 +59,19 @@ class Handshakes:
 
     Arguments:
         message_limit: bytes of one message.
+        kept_headers: names of headers that are kept for the team's code, in lower case. The rest is dropped
+            after the handshake: a connection is to cost little.
     """
 
-    def __init__(self, peers: Peers, *, message_limit: int, compression: bool) -> None:
+    def __init__(
+        self,
+        peers: Peers,
+        *,
+        message_limit: int,
+        compression: bool,
+        kept_headers: Collection[str] = (),
+    ) -> None:
+        self._kept = tuple(sorted(kept_headers))
         self._peers = peers
         self._message_limit = message_limit
         self._compression = compression
@@ -96,7 +108,12 @@ class Handshakes:
             ip=ip,
             protobuf=protocol.subprotocol == PROTOBUF_PROTOCOL or _asks_for_protobuf(request.path),
             extensions=protocol.extensions,
+            headers=self._keep(request.headers) if self._kept else None,
         )
+
+    def _keep(self, headers: Headers) -> dict[str, str] | None:
+        found = {name: ", ".join(headers.get_all(name)) for name in self._kept if name in headers}
+        return found or None
 
     def _judge(self, protocol: ServerProtocol, request: Request, refusal: str) -> tuple[str, Response]:
         if request.path.partition("?")[0] != PATH:
