@@ -97,5 +97,7 @@ export async function build(folder = here) {
 }
 
 if (process.argv[1] && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  await build(process.argv[2] && resolve(process.argv[2]));
+  const files = await build(process.argv[2] && resolve(process.argv[2]));
+  // The demo opens without a build, so it has the library as a file of its own.
+  if (!process.argv[2]) writeFileSync(join(here, '../demo/lib/wx-gateway.js'), files['wx-gateway.js']);
 }
