@@ -19,6 +19,7 @@ from gateway.backend.app import Gateway
 from gateway.backend.base import Backend, NoBackend
 from gateway.cli.config import ConfigOption, config_app, load_or_exit
 from gateway.cli.doctor import doctor
+from gateway.cli.loadtest import loadtest
 from gateway.cli.nginx import nginx
 from gateway.config import ConfigError, Settings, dev_settings, find_config, load
 from gateway.config.advice import advise
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.add_typer(config_app, name="config")
 app.command()(nginx)
 app.command()(doctor)
+app.command()(loadtest)
 
 HandlersArgument = Annotated[
     str,
