@@ -13,6 +13,7 @@ import httpx
 from fastapi import APIRouter
 
 from gateway.assembly_backend import attach, build_backend, kept_headers
+from gateway.assembly_inbox import InboxParts, build_inbox
 from gateway.assembly_protection import ProtectionParts, build_protection
 from gateway.assembly_wx import WxParts, build_wx
 from gateway.auth.access_tokens_redis import RedisTokenStorage
@@ -74,11 +75,13 @@ class Parts:
     files: Files
     protection: ProtectionParts
     backend: Backend
+    inbox: InboxParts
 
     async def check(self) -> None:
         """Everything that is asked of Redis once, so that a missing permission shows at start."""
         if isinstance(self.sessions, RedisSessionStore):
             await self.sessions.check()
+        await self.inbox.check()
 
     def reload(self, settings: Settings) -> None:
         """Take over the secrets and mini-programs of another configuration."""
@@ -133,6 +136,7 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         upstream,
         sandbox_url,
     )
+    inbox = build_inbox(settings, node, broker, metrics)
     jwks = Jwks(settings.client.token_jwks_url, upstream) if settings.client.token_jwks_url else None
     tokens = _tokens(settings, jwks)
     authenticator = Authenticator(
@@ -153,8 +157,9 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         clock=clock,
         gate=protection.guard,
         watch=protection.tracer.entered,
+        welcome=inbox.inbox.welcome,
     )
-    commands = Commands(settings, node, connecting, tokens, backend, builtins={}, wall=time.time)
+    commands = Commands(settings, node, connecting, tokens, backend, builtins=inbox.builtins, wall=time.time)
     expiry = Expiry(node, backend, clock=clock)
     shared = _sockets(settings, node, connecting, expiry, commands, outboxes, metrics)
     shared.tap = protection.tracer.tap
@@ -177,6 +182,7 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         files=files,
         backend=backend,
         protection=protection,
+        inbox=inbox,
     )
 
 

@@ -34,7 +34,8 @@ COMMANDS: Final = (
 API_METHODS: Final = (
     "publish", "broadcast", "subscribe", "unsubscribe", "disconnect", "refresh", "presence", "presence_stats",
     "history", "history_remove", "channels", "info", "stats", "batch", "broadcast_all", "connections",
-    "block_user", "unblock_user", "blocked_users", "revoke_token", "invalidate_user_tokens", "audit", OTHER,
+    "block_user", "unblock_user", "blocked_users", "revoke_token", "invalidate_user_tokens", "audit",
+    "delivery", "deliveries", OTHER,
 )  # fmt: skip
 API_OUTCOMES: Final = (
     "ok",
@@ -77,6 +78,11 @@ UPLOADS: Final = (
 """What an upload came to: the code that its sender was told, or that the sender was gone."""
 DOWNLOADS: Final = ("sent", "accel", "redirect", "not_modified", "thumbnail", OTHER)
 """Who sent the bytes: this process, nginx, the store, nobody."""
+INBOX: Final = (
+    "published", "repeated", "refused_user", "refused_total", "delivered", "redelivered", "acknowledged",
+    OTHER,
+)  # fmt: skip
+"""`delivered`: written to a socket for the first time; `redelivered`: to a client that returned."""
 RECOVERIES: Final = ("recovered", "too_old", "other_epoch", OTHER)
 ERROR_CODES: Final = (*(str(code) for code in ERRORS), OTHER)
 CLOSE_CODES: Final = ("1000", "1001", "1005", "1006")
@@ -117,6 +123,7 @@ class Metrics:
         bytes_out: payload bytes of replies and pushes.
         slow_consumers: clients closed because they did not read.
         broker_gaps: times that publications may have been missed and history was read.
+        inbox_bytes: that wait in all inboxes, as this node last heard.
         uploads_running: files that are coming in. upload_bytes, download_bytes: of files, so far.
         loop_lag: seconds that the event loop was late the last time it was looked at.
         draining: whether the node is on its way out.
@@ -134,6 +141,7 @@ class Metrics:
         self.uploads_running = 0
         self.upload_bytes = 0
         self.download_bytes = 0
+        self.inbox_bytes = 0
         self.loop_lag = 0.0
         self.draining = False
         self._counts: Callable[[], Counts] = Counts
@@ -150,6 +158,7 @@ class Metrics:
         self._uploads = dict.fromkeys(UPLOADS, 0)
         self._downloads = dict.fromkeys(DOWNLOADS, 0)
         self._recoveries = dict.fromkeys(RECOVERIES, 0)
+        self._inbox = dict.fromkeys(INBOX, 0)
         self._connects = {(way, outcome): 0 for way in CONNECT_WAYS for outcome in CONNECT_OUTCOMES}
         self._upstream_calls = {(name, outcome): 0 for name in UPSTREAMS for outcome in UPSTREAM_OUTCOMES}
         self._api_calls = {(method, outcome): 0 for method in API_METHODS for outcome in API_OUTCOMES}
@@ -236,6 +245,10 @@ class Metrics:
         """A client came back with a position."""
         self._recoveries[outcome if outcome in self._recoveries else OTHER] += 1
 
+    def inbox(self, event: str) -> None:
+        """Something happened to a publication that wants to be acknowledged."""
+        self._inbox[event if event in self._inbox else OTHER] += 1
+
     # ------------------------------------------------------------------------ everything around
     def sign_in(self, outcome: str, seconds: float) -> None:
         self._sign_ins[outcome if outcome in self._sign_ins else OTHER] += 1
@@ -307,6 +320,7 @@ class _Reader(Collector):
             ("disconnects", "Connections that ended, by code.", "code", metrics._disconnects),
             ("unsubscribes", "Subscriptions that ended, by code.", "code", metrics._unsubscribes),
             ("recoveries", "Clients that came back with a position.", "outcome", metrics._recoveries),
+            ("inbox", "Publications that want to be acknowledged.", "event", metrics._inbox),
             ("uploads", "Files that came in.", "outcome", metrics._uploads),
             ("downloads", "Files that went out, by who sent them.", "way", metrics._downloads),
             ("sign_ins", "Codes of wx.login, by what became of them.", "outcome", metrics._sign_ins),
@@ -328,6 +342,7 @@ class _Reader(Collector):
             ("subscriptions", "Subscriptions of connected clients.", counts.subscriptions),
             ("channels", "Channels with a subscriber.", counts.channels),
             ("outbox_bytes", "Bytes waiting for clients to read them.", counts.outbox_bytes),
+            ("inbox_bytes", "Bytes that wait in all inboxes.", metrics.inbox_bytes),
             ("uploads_running", "Files that are coming in.", metrics.uploads_running),
             ("loop_lag_last_seconds", "Seconds that the event loop was late, last time.", metrics.loop_lag),
             ("draining", "1 while the node says goodbye to its clients.", int(metrics.draining)),

@@ -78,6 +78,7 @@ class Server:
         await parts.node.start()
         await parts.check()
         await parts.protection.guard.start()
+        parts.inbox.start()
         await self._listen_http(parts, sockets)
         shared = parts.shared
         if "websocket" in sockets:
@@ -95,7 +96,12 @@ class Server:
         protection = parts.protection
         methods = protection.methods(settings, parts.sessions)
         api = self._api = ServerAPI(
-            node, settings, parts.metrics, more=[methods.table], audit=protection.audit
+            node,
+            settings,
+            parts.metrics,
+            more=[methods.table, parts.inbox.methods],
+            audit=protection.audit,
+            inbox=parts.inbox.inbox,
         )
         trace = TraceApp(protection.tracer, api, protection.audit)
         internal = InternalApp(api, OpsApp(node, parts.metrics), trace)
@@ -153,6 +159,7 @@ class Server:
         await parts.sign_in.close()
         if parts.jwks is not None:
             await parts.jwks.close()
+        await parts.inbox.close()
         await parts.upstream.aclose()
         await parts.node.close()
         log.info("the gateway has left", node=parts.node.id)

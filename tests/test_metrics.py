@@ -31,6 +31,7 @@ LABELS = {
     "operation": set(module.BROKER_OPERATIONS),
     "sdk": set(module.SDKS),
     "code": set(module.ERROR_CODES) | set(module.DISCONNECT_CODES) | set(module.UNSUBSCRIBE_CODES),
+    "event": set(module.INBOX),
     "version": {__version__},
 }
 

@@ -125,6 +125,8 @@ class Gateway(Backend):
         """Register the handler of `method`; it answers with anything that has a JSON form."""
         if not method or len(method) > METHOD_LIMIT:
             raise GatewayError(f"an rpc method has 1 to {METHOD_LIMIT} characters: {method!r}")
+        if method == "ack" or method.startswith("gateway."):
+            raise GatewayError(f"rpc method {method!r} is the gateway's own")
         if method in self._rpc:
             raise GatewayError(f"rpc method {method!r} is registered twice")
 

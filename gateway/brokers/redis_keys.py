@@ -41,7 +41,10 @@ HISTORY: Final = Script("history.lua")
 PRESENCE: Final = Script("presence.lua")
 SESSION: Final = Script("session.lua")
 EXPIRE_ENTRY: Final = Script("expire_entry.lua")
-SCRIPTS: Final = (PUBLISH, HISTORY, PRESENCE, SESSION, EXPIRE_ENTRY)
+INBOX: Final = Script("inbox.lua")
+NOTIFY: Final = Script("notify.lua")
+TALLY: Final = Script("tally.lua")
+SCRIPTS: Final = (PUBLISH, HISTORY, PRESENCE, SESSION, EXPIRE_ENTRY, INBOX, NOTIFY, TALLY)
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.config.backend import Backend
 from gateway.config.files import Files
+from gateway.config.rows_inbox import Inbox, Notify
 from gateway.config.types import (
     Address,
     AESKey,
@@ -335,6 +336,8 @@ class Settings(Rows):
     api: Api = Api()
     backend: Backend = Backend()
     files: Files = Files()
+    inbox: Inbox = Inbox()
+    notify: Notify = Notify()
     log: Log = Log()
     shutdown: Shutdown = Shutdown()
 

@@ -15,15 +15,18 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from gateway.brokers.base import HistoryFilter
+from gateway.config.units import parse_duration
 from gateway.errors import (
     CLOSE_REASON_LIMIT,
     DISCONNECT_FORCED,
     DISCONNECTS,
     ERROR_BAD_REQUEST,
+    ERROR_NOT_AVAILABLE,
     ClientError,
     Disconnect,
 )
 from gateway.http.fan import run_all
+from gateway.inbox.service import Inbox
 from gateway.node.cluster import NodeInfo, Target
 from gateway.node.node import Node, PublishRequestOptions, SubscribeOptions
 from gateway.node.stats import NodeStats
@@ -34,6 +37,7 @@ from gateway.protocol import (
     Offset,
     PresenceResult,
     PresenceStatsResult,
+    Publication,
     StreamPosition,
     one_line,
 )
@@ -66,6 +70,8 @@ class _Payload(Struct, frozen=True):
     delta: bool = False
     version: Offset = 0
     version_epoch: str = ""
+    ack: bool = False
+    ack_ttl: float | str = 0.0
 
 
 class Publish(_Payload, frozen=True):
@@ -154,6 +160,7 @@ class Nothing(Struct, frozen=True):
 class Published(Struct, frozen=True, omit_defaults=True):
     offset: int = 0
     epoch: str = ""
+    id: str = ""
 
 
 class ChannelInfo(Struct, frozen=True):
@@ -192,12 +199,18 @@ class Methods:
     Args:
         data_limit: bytes of `data` of one publication.
         guard: turns the outcome of a publish into `{"result":…}` or `{"error":…}`, and never raises.
+        inbox: keeps what wants to be acknowledged.
     """
 
     def __init__(
-        self, node: Node, data_limit: int, guard: Callable[[Awaitable[Struct | Raw]], Awaitable[bytes]]
+        self,
+        node: Node,
+        data_limit: int,
+        guard: Callable[[Awaitable[Struct | Raw]], Awaitable[bytes]],
+        inbox: Inbox | None = None,
     ) -> None:
         self._node = node
+        self._inbox = inbox
         self._data_limit = data_limit
         self._guard = guard
         self.table: dict[str, Method] = {
@@ -222,12 +235,29 @@ class Methods:
 
     # ------------------------------------------------------------------------ publishing
     async def _publish(self, request: Publish) -> Struct:
-        channel = _channel(request.channel)
-        return await self._publish_to(channel, self._data(request.data, request.b64data), _options(request))
+        data, options = self._data(request.data, request.b64data), _options(request)
+        return await self._publish_to(_channel(request.channel), data, options, request)
 
-    async def _publish_to(self, channel: str, data: bytes, options: PublishRequestOptions) -> Published:
+    async def _publish_to(
+        self, channel: str, data: bytes, options: PublishRequestOptions, request: _Payload
+    ) -> Published:
+        if request.ack:
+            return Published(id=await self._publish_letter(channel, data, options, request))
         result = await self._node.publish(channel, data, options)
         return Published(result.offset, result.epoch)
+
+    async def _publish_letter(
+        self, channel: str, data: bytes, options: PublishRequestOptions, request: _Payload
+    ) -> str:
+        """To one user, until it is acknowledged; the id."""
+        if self._inbox is None:
+            raise ClientError(ERROR_NOT_AVAILABLE, "there are no inboxes here")
+        if options.version:
+            raise _bad("ack does not go with version: a letter that was taken is not overtaken")
+        self._node.rules.options(channel)
+        publication = Publication(Raw(data), tags=options.tags)
+        ttl = seconds("ack_ttl", request.ack_ttl)
+        return await self._inbox.publish(channel, publication, ttl=ttl, key=options.idempotency_key)
 
     async def _broadcast(self, request: Broadcast) -> Raw:
         _at_least_one("channels", len(request.channels), CHANNELS_LIMIT)
@@ -235,7 +265,7 @@ class Methods:
         options = _options(request)
 
         async def one(channel: str) -> Published:
-            return await self._publish_to(_channel(channel), data, options)
+            return await self._publish_to(_channel(channel), data, options, request)
 
         responses = await run_all(request.channels, lambda channel: self._guard(one(channel)), parallel=True)
         return Raw(b'{"responses":[%b]}' % b",".join(responses))
@@ -319,6 +349,17 @@ class Methods:
 
 
 # ---------------------------------------------------------------------------- checks
+def seconds(name: str, value: float | str) -> float:
+    """A duration as a number of seconds or as text, "10s"."""
+    try:
+        number = parse_duration(value) if isinstance(value, str) else float(value)
+    except ValueError as error:
+        raise _bad(f"{name}: {error}") from None
+    if not 0 <= number < 2**31:
+        raise _bad(f'{name} is a number of seconds, or a text such as "10s"')
+    return number
+
+
 def _bad(detail: str) -> ClientError:
     return ClientError(ERROR_BAD_REQUEST, detail)
 

@@ -30,6 +30,7 @@ from gateway.errors import (
 from gateway.http.api_methods import Method, Methods
 from gateway.http.asgi import Gone, Receive, Scope, Send, TooLarge, header, read_body, respond, respond_json
 from gateway.http.fan import run_all
+from gateway.inbox.service import Inbox
 from gateway.metrics import Metrics
 from gateway.node.node import Node
 from gateway.protection.audit import ACTOR, Audit
@@ -51,6 +52,8 @@ AUDITED: Final = frozenset(
 """Methods that are written down: those that do something to users. A dashboard reads all the time."""
 
 _WRITTEN_DOWN: Final = AUDITED | {"", "batch"}
+READABLE: Final = frozenset({"delivery", "deliveries"})
+"""Methods that may be asked for with GET, their parameters in the query."""
 
 STATUS_OF_ERROR: Final = {100: 500, 102: 404, 104: 404, 107: 400, 108: 400, 112: 416, 113: 409}
 """HTTP statuses of errors in the mode `transport`; any other error is 400, or 503 if it is temporary."""
@@ -96,15 +99,16 @@ class ServerAPI:
         *,
         more: Sequence[Mapping[str, Method]] = (),
         audit: Audit | None = None,
+        inbox: Inbox | None = None,
     ) -> None:
         """`more`: methods of other rooms, each like `Methods.table`. `audit` hears of every call that does
-        something to users."""
+        something to users. `inbox` keeps what wants to be acknowledged; without it that is refused."""
         self._metrics = metrics
         self._audit = audit
         self.load_keys(settings)
         self._max_body = settings.api.max_body
         self._transport_errors = settings.api.error_mode == "transport"
-        self._methods = Methods(node, settings.channels.max_publication_size, self._guarded)
+        self._methods = Methods(node, settings.channels.max_publication_size, self._guarded, inbox)
         for table in more:
             self._methods.table.update(table)
         self._batch = msgspec.json.Decoder(Batch)
@@ -127,7 +131,8 @@ class ServerAPI:
     async def _request(self, method: str, scope: Scope, receive: Receive, send: Send) -> str:
         """The outcome, for the metrics."""
         key, transport_errors = self._read_headers(scope)
-        if scope["method"] != "POST":
+        asked = scope["method"] == "GET" and method in READABLE
+        if scope["method"] != "POST" and not asked:
             return await _refuse(send, 405, "use POST", "not_found")
         if not self._let_in(key):
             await respond(send, 401, b"")
@@ -137,7 +142,7 @@ class ServerAPI:
         if method and method != "batch" and method not in self._methods.table:
             return await _refuse(send, 404, "no such method", "not_found")
         try:
-            body = await read_body(scope, receive, self._max_body)
+            body = _of_query(scope) if asked else await read_body(scope, receive, self._max_body)
         except TooLarge:
             return await _refuse(send, 413, f"the limit is {self._max_body} bytes", "too_large")
         except Gone:
@@ -277,6 +282,15 @@ class ServerAPI:
             return b'{"error":%b}' % failed.body
         except Undecodable as error:
             return b'{"error":%b}' % Failed(ERROR_BAD_REQUEST, str(error)).body
+
+
+def _of_query(scope: Scope) -> bytes:
+    """The parameters of a GET, as a body."""
+    try:
+        query = parse_qs(scope["query_string"].decode(), max_num_fields=16)
+    except ValueError:
+        query = {}
+    return _encode({name: values[-1] for name, values in query.items() if name != "api_key"})
 
 
 def _digest(key: bytes) -> bytes:

@@ -8,8 +8,8 @@ Only where the history no longer has it are they told that their state is insuff
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -43,6 +43,13 @@ POSITION_CHECKS: Final = 64
 log = structlog.get_logger()
 
 
+class Letters(Protocol):
+    """Who minds publications that want to be acknowledged: those with tags are shown to it."""
+
+    def on_publication(self, channel: str, tags: Mapping[str, str]) -> None:
+        """It was handed to the subscribers of this process."""
+
+
 class Delivery:
     """Hands publications, joins and leaves to the subscribers of this process.
 
@@ -72,6 +79,7 @@ class Delivery:
         self._clock = clock
         self._spawn = spawn
         self._insufficient = insufficient
+        self.letters: Letters | None = None
         self._losses = 0
         self._loss_reported = -1.0
 
@@ -147,6 +155,8 @@ class Delivery:
                 self._settle(channel, subscription, publication.offset, frame)
         if self.latency.wanted:
             self.latency.handed_on(channel.name, bytes(publication.data))
+        if publication.tags and self.letters is not None and len(channel):
+            self.letters.on_publication(channel.name, publication.tags)
 
     def _settle(self, channel: Channel, subscription: Subscription, offset: int, frame: bytes) -> None:
         if subscription.buffer is not None:

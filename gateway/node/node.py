@@ -55,7 +55,7 @@ from gateway.node.cluster import (
     Target,
     UnsubscribeUser,
 )
-from gateway.node.delivery import Delivery
+from gateway.node.delivery import Delivery, Letters
 from gateway.node.live import LiveConnections
 from gateway.node.membership import Membership
 from gateway.node.stats import NodeStats, StatsReport
@@ -197,6 +197,10 @@ class Node:
         self._delivery.on_gap(channel)
         for hear in self.on_loss:
             hear()
+
+    def show_letters(self, letters: Letters) -> None:
+        """Publications with tags are shown to `letters` from now on."""
+        self._delivery.letters = letters
 
     # ------------------------------------------------------------------ life
     async def start(self) -> None:

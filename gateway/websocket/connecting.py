@@ -61,6 +61,7 @@ class Connecting:
         clock: monotonic seconds.
         gate: who is not let in; asked once more, because the team's code may have said who this is.
         watch: hears of everybody who is signed in, before the reply.
+        welcome: is told of each client once its connect reply is out.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Connecting:
         clock: Callable[[], float],
         gate: Gate = OPEN,
         watch: Callable[[Client], None] | None = None,
+        welcome: Callable[[Client], None] = lambda client: None,
     ) -> None:
         self._gate = gate
         self._watch = watch
@@ -83,6 +85,7 @@ class Connecting:
         self._backend = backend
         self._metrics = metrics
         self._clock = clock
+        self._tell_welcome = welcome
 
     # ------------------------------------------------------------------ connect
     def connect(self, client: Client, command_id: int, request: ConnectRequest) -> Coroutine[Any, Any, None]:
@@ -221,6 +224,7 @@ class Connecting:
         for subscription, _, _ in joined:
             self._node.membership.activate(subscription)
         client.sink.reschedule()
+        self._tell_welcome(client)
         log.debug("client connected", client=client.id, ip=client.ip, way=credentials.way)
 
     def leave(self, client: Client) -> None:
