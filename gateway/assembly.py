@@ -37,6 +37,8 @@ from gateway.files.quotas import Ledger
 from gateway.files.service import Files
 from gateway.metrics import Counts, Metrics
 from gateway.node.node import Node
+from gateway.online.service import Online, rules_of
+from gateway.online.store import PARTITIONS, MemoryOnlineStore, OnlineStore, RedisOnlineStore
 from gateway.outbox import Outboxes
 from gateway.protection.audit import AuditLog, MemoryAuditLog, RedisAuditLog
 from gateway.protection.store import ListStore, MemoryListStore, RedisListStore
@@ -76,12 +78,14 @@ class Parts:
     protection: ProtectionParts
     backend: Backend
     inbox: InboxParts
+    online: Online
 
     async def check(self) -> None:
         """Everything that is asked of Redis once, so that a missing permission shows at start."""
         if isinstance(self.sessions, RedisSessionStore):
             await self.sessions.check()
         await self.inbox.check()
+        await self.online.check()
 
     def reload(self, settings: Settings) -> None:
         """Take over the secrets and mini-programs of another configuration."""
@@ -148,6 +152,8 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         protection.guard,
         foreign_tokens=settings.backend.foreign_tokens,
     )
+    online = _online(settings, backend, node, broker, metrics)
+    node.membership.watcher = online.tracker
     connecting = Connecting(
         settings,
         node,
@@ -158,8 +164,17 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         gate=protection.guard,
         watch=protection.tracer.entered,
         welcome=inbox.inbox.welcome,
+        tracker=online.tracker,
     )
-    commands = Commands(settings, node, connecting, tokens, backend, builtins=inbox.builtins, wall=time.time)
+    commands = Commands(
+        settings,
+        node,
+        connecting,
+        tokens,
+        backend,
+        builtins={**inbox.builtins, **online.builtins},
+        wall=time.time,
+    )
     expiry = Expiry(node, backend, clock=clock)
     shared = _sockets(settings, node, connecting, expiry, commands, outboxes, metrics)
     shared.tap = protection.tracer.tap
@@ -183,7 +198,19 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         backend=backend,
         protection=protection,
         inbox=inbox,
+        online=online,
     )
+
+
+def _online(settings: Settings, backend: Backend, node: Node, broker: Broker, metrics: Metrics) -> Online:
+    """Users over all nodes, where somebody wants to know of them."""
+    store: OnlineStore | None = None
+    if settings.online.enabled or backend.user_events:
+        if isinstance(broker, RedisBroker):
+            store = RedisOnlineStore(broker.topology, rules_of(settings.online, backend, PARTITIONS))
+        else:
+            store = MemoryOnlineStore(rules_of(settings.online, backend, 1))
+    return Online(settings.online, backend, node.hub, node.rules, metrics, store, node=node.id)
 
 
 def _sockets(

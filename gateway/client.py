@@ -29,6 +29,9 @@ from gateway.errors import (
 )
 from gateway.protocol import EMPTY_RAW, ClientInfo, Command
 
+LOST_CODE: Final = 1006
+"""The close code of a socket that ended without one (RFC 6455, 7.1.5)."""
+
 
 class State(enum.Enum):
     NEW = "new"
@@ -125,6 +128,7 @@ class Subscription:
             None once it is live.
         epoch, floor: the position in the subscribe reply; offsets up to here were part of it.
         expires_at: monotonic seconds, 0 is never; `client_refresh`: the client renews it with a token.
+        watched: the backend is told when the user has left the channel.
         presence: listed in the channel's presence. announced: its join was published, so is its leave.
         wants_joins: hears of joins and leaves.
     """
@@ -143,6 +147,7 @@ class Subscription:
         "presence",
         "server_side",
         "wants_joins",
+        "watched",
     )
 
     def __init__(self, client: Client, channel: str, *, server_side: bool) -> None:
@@ -158,6 +163,7 @@ class Subscription:
         self.presence = False
         self.announced = False
         self.wants_joins = False
+        self.watched = False
         self.chan_info: Raw = EMPTY_RAW
 
     @property
@@ -219,6 +225,7 @@ class Client:
         expires_at: 0 is never; infinite while the team's code is asked whether it goes on.
         entered_at: unix seconds at which it was listed among its user's connections; 0: it is not.
         client_refresh: the client renews its expiry itself, with a token.
+        hidden: it said that nobody sees it. end_code: its close code or ours; 1006 where the socket was lost.
         backlog: commands that wait for the one under way; None while nothing is under way.
     """
 
@@ -235,10 +242,12 @@ class Client:
         "client_refresh",
         "conn_info",
         "deflate",
+        "end_code",
         "entered_at",
         "expires_at",
         "facts",
         "headers",
+        "hidden",
         "id",
         "ip",
         "limits",
@@ -269,6 +278,8 @@ class Client:
         self.entered_at = 0.0
         self.client_refresh = False
         self.headers: Mapping[str, str] | None = None
+        self.hidden = False
+        self.end_code = LOST_CODE
         self.caller = Caller(client_id, "", "", "")
         self._stale_at = now + limits.first_message_timeout
         self._next_ping = 0.0

@@ -35,7 +35,7 @@ API_METHODS: Final = (
     "publish", "broadcast", "subscribe", "unsubscribe", "disconnect", "refresh", "presence", "presence_stats",
     "history", "history_remove", "channels", "info", "stats", "batch", "broadcast_all", "connections",
     "block_user", "unblock_user", "blocked_users", "revoke_token", "invalidate_user_tokens", "audit",
-    "delivery", "deliveries", OTHER,
+    "delivery", "deliveries", "online", "online_snapshot", OTHER,
 )  # fmt: skip
 API_OUTCOMES: Final = (
     "ok",
@@ -83,6 +83,9 @@ INBOX: Final = (
     OTHER,
 )  # fmt: skip
 """`delivered`: written to a socket for the first time; `redelivered`: to a client that returned."""
+USER_EVENTS: Final = ("online", "background", "disconnect", "unsubscribe", OTHER)
+USER_EVENT_OUTCOMES: Final = ("delivered", "refused", "expired", "collapsed", OTHER)
+"""`refused`: it comes again; `expired`: given up; `collapsed`: left out because too many waited."""
 RECOVERIES: Final = ("recovered", "too_old", "other_epoch", OTHER)
 ERROR_CODES: Final = (*(str(code) for code in ERRORS), OTHER)
 CLOSE_CODES: Final = ("1000", "1001", "1005", "1006")
@@ -125,6 +128,8 @@ class Metrics:
         broker_gaps: times that publications may have been missed and history was read.
         inbox_bytes: that wait in all inboxes, as this node last heard.
         uploads_running: files that are coming in. upload_bytes, download_bytes: of files, so far.
+        users_online, users_background: over all nodes, as the last sweep found them.
+        user_events_waiting: for the backend, over all nodes. user_events_age: seconds of the oldest.
         loop_lag: seconds that the event loop was late the last time it was looked at.
         draining: whether the node is on its way out.
     """
@@ -142,6 +147,10 @@ class Metrics:
         self.upload_bytes = 0
         self.download_bytes = 0
         self.inbox_bytes = 0
+        self.users_online = 0
+        self.users_background = 0
+        self.user_events_waiting = 0
+        self.user_events_age = 0.0
         self.loop_lag = 0.0
         self.draining = False
         self._counts: Callable[[], Counts] = Counts
@@ -159,6 +168,7 @@ class Metrics:
         self._downloads = dict.fromkeys(DOWNLOADS, 0)
         self._recoveries = dict.fromkeys(RECOVERIES, 0)
         self._inbox = dict.fromkeys(INBOX, 0)
+        self._user_events = {(kind, outcome): 0 for kind in USER_EVENTS for outcome in USER_EVENT_OUTCOMES}
         self._connects = {(way, outcome): 0 for way in CONNECT_WAYS for outcome in CONNECT_OUTCOMES}
         self._upstream_calls = {(name, outcome): 0 for name in UPSTREAMS for outcome in UPSTREAM_OUTCOMES}
         self._api_calls = {(method, outcome): 0 for method in API_METHODS for outcome in API_OUTCOMES}
@@ -250,6 +260,11 @@ class Metrics:
         self._inbox[event if event in self._inbox else OTHER] += 1
 
     # ------------------------------------------------------------------------ everything around
+    def user_event(self, kind: str, outcome: str, count: int = 1) -> None:
+        """So many events of users came to this."""
+        known = outcome if outcome in USER_EVENT_OUTCOMES else OTHER
+        self._user_events[kind if kind in USER_EVENTS else OTHER, known] += count
+
     def sign_in(self, outcome: str, seconds: float) -> None:
         self._sign_ins[outcome if outcome in self._sign_ins else OTHER] += 1
         self._sign_in_seconds.observe(seconds)
@@ -312,6 +327,13 @@ class _Reader(Collector):
             "upstream_calls", "Calls to other servers.", metrics._upstream_calls, "upstream", "outcome"
         )
         yield _counter("api_calls", "Calls of the server API.", metrics._api_calls, "method", "outcome")
+        yield _counter(
+            "user_events",
+            "Users' comings and goings, for the backend.",
+            metrics._user_events,
+            "kind",
+            "outcome",
+        )
         for name, text, label, values in (
             ("handshakes", "HTTP requests on the WebSocket listener.", "outcome", metrics._handshakes),
             ("clients", "Clients that connected, by SDK.", "sdk", metrics._sdks),
@@ -344,10 +366,20 @@ class _Reader(Collector):
             ("outbox_bytes", "Bytes waiting for clients to read them.", counts.outbox_bytes),
             ("inbox_bytes", "Bytes that wait in all inboxes.", metrics.inbox_bytes),
             ("uploads_running", "Files that are coming in.", metrics.uploads_running),
+            (
+                "user_events_waiting",
+                "Events of users that wait for the backend.",
+                metrics.user_events_waiting,
+            ),
+            ("user_events_age_seconds", "Age of the oldest of them.", metrics.user_events_age),
             ("loop_lag_last_seconds", "Seconds that the event loop was late, last time.", metrics.loop_lag),
             ("draining", "1 while the node says goodbye to its clients.", int(metrics.draining)),
         ):
             yield GaugeMetricFamily(f"gateway_{name}", text, value=value)
+        states = GaugeMetricFamily("gateway_users_by_state", "Users over all nodes.", labels=["state"])
+        states.add_metric(["online"], metrics.users_online)
+        states.add_metric(["background"], metrics.users_background)
+        yield states
         build = GaugeMetricFamily("gateway_build", "The version that runs here.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build

@@ -24,6 +24,7 @@ from gateway.http.app import build_public_app
 from gateway.http.internal import InternalApp
 from gateway.http.listener import HTTPListener
 from gateway.http.local import LocalHosts
+from gateway.http.online_api import OnlineMethods
 from gateway.http.ops import OpsApp
 from gateway.http.server_api import ServerAPI
 from gateway.http.trace import TraceApp
@@ -77,6 +78,7 @@ class Server:
         parts = self._parts = build(settings, self._backend, loop.call_soon, f"{http}/sandbox")
         await parts.node.start()
         await parts.check()
+        await parts.online.start()
         await parts.protection.guard.start()
         parts.inbox.start()
         await self._listen_http(parts, sockets)
@@ -99,7 +101,7 @@ class Server:
             node,
             settings,
             parts.metrics,
-            more=[methods.table, parts.inbox.methods],
+            more=[methods.table, parts.inbox.methods, OnlineMethods(parts.online).table],
             audit=protection.audit,
             inbox=parts.inbox.inbox,
         )
@@ -152,6 +154,7 @@ class Server:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
+        await parts.online.close()
         await parts.protection.close()
         await parts.wx.close()
         await parts.backend.close()

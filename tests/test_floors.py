@@ -20,7 +20,7 @@ FLOORS: list[set[str]] = [
     {"brokers", "channels", "client", "outbox", "sockets", "storage"},
     {"auth", "hub", "supervisor"},
     {"backend"},
-    {"inbox", "node"},
+    {"inbox", "node", "online"},
     {"protection", "publisher"},
     {"files", "loadtest", "publisher_sync", "websocket"},
     {"http"},
@@ -33,8 +33,8 @@ FLOORS: list[set[str]] = [
 """The rooms from the ground up: the modules and packages in `gateway`. Imports point down."""
 
 PURE = (
-    "channels", "client", "config.units", "deadlines", "errors", "frames", "hub", "node.recovery", "outbox",
-    "protocol", "websocket.admission", "websocket.peers",
+    "channels", "client", "config.units", "deadlines", "errors", "frames", "hub", "node.recovery",
+    "online.machine", "outbox", "protocol", "websocket.admission", "websocket.peers",
 )  # fmt: skip
 """Modules without waiting, sockets, clocks and chance: what they need to know of the world is an argument."""
 

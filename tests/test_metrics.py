@@ -26,6 +26,7 @@ LABELS = {
     | set(module.UPSTREAM_OUTCOMES)
     | set(module.CALLBACKS)
     | set(module.UPLOADS)
+    | set(module.USER_EVENT_OUTCOMES)
     | set(module.RECOVERIES),
     "upstream": set(module.UPSTREAMS),
     "operation": set(module.BROKER_OPERATIONS),
@@ -33,6 +34,8 @@ LABELS = {
     "code": set(module.ERROR_CODES) | set(module.DISCONNECT_CODES) | set(module.UNSUBSCRIBE_CODES),
     "event": set(module.INBOX),
     "version": {__version__},
+    "kind": set(module.USER_EVENTS),
+    "state": {"online", "background"},
 }
 
 
@@ -77,6 +80,7 @@ def test_nothing_that_clients_say_becomes_a_label(text: str, code: int) -> None:
     metrics.upstream_call(text, text, 0.1)
     metrics.api_call(text, text, 0.1)
     metrics.broker_error(text)
+    metrics.user_event(text, text)
     assert set(samples(metrics)) == before
 
 

@@ -29,10 +29,10 @@ NULL: Final = raw(None)
 
 
 class Script:
-    """One Lua file and the digest under which Redis remembers it."""
+    """One Lua file, in `lua` of a package, and the digest under which Redis remembers it."""
 
-    def __init__(self, name: str) -> None:
-        self.source = files("gateway.brokers").joinpath("lua", name).read_text(encoding="utf-8")
+    def __init__(self, name: str, package: str = "gateway.brokers") -> None:
+        self.source = files(package).joinpath("lua", name).read_text(encoding="utf-8")
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 

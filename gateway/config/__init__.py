@@ -71,6 +71,7 @@ DEV_DEFAULTS: dict[str, Any] = {
     "websocket": {"allowed_origins": LOCAL_PAGES},
     "http": {"allowed_origins": LOCAL_PAGES},
     "api": {"keys": ["dev"]},
+    "online": {"enabled": True},
     "log": {"format": "console"},
     "shutdown": {"drain": "0s"},
 }

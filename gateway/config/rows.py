@@ -256,6 +256,8 @@ class ChannelOptions(Rows):
     """Clients subscribed to the channel may read it."""
     allow_history_for_anonymous: Flag = False
     """The two options above hold for anonymous clients, too."""
+    unsubscribe_events: Flag = False
+    """Tell your code when a user has left the channel, on all devices. One Redis write per subscription."""
     allow_user_limited_channels: Flag = False
     """Allow channels that name their users: `chat#alice,bob` is open to alice and bob."""
     channel_regex: Regex = ""
@@ -301,6 +303,31 @@ class Api(Rows):
     """`body`: errors come as 200 with an `error` object. `transport`: as HTTP statuses."""
 
 
+class Online(Rows):
+    """Who is online, in the background or gone, over all nodes; see docs/presence.md."""
+
+    enabled: Flag = False
+    """Keep track of users, for `/api/online` and `/api/online_snapshot`. On by itself where your code handles
+    users' events; with several nodes turn it on for all of them."""
+    grace: Duration = 30 * SECOND
+    """A user whose last socket ended is `gone` after this time. Longer hides tunnels and phones that look at
+    something else for a moment; shorter tells you sooner. 0s: at once."""
+    goodbye_grace: Duration = 10 * SECOND
+    """The same where the client closed its socket itself, or was told not to come back; never longer than
+    `grace`. Phones also close their sockets when they go to the background: below 6s that looks like gone."""
+    node_timeout: PositiveDuration = 10 * SECOND
+    """A node that Redis has not heard of for so long is taken for dead, and the grace of its users begins.
+    Longer than the longest standstill that you expect of a healthy node."""
+    user_event_limit: Positive = 16
+    """Events of one user that wait for your backend. Past it they are cut down to those that lead from what
+    it knows to what is so."""
+    event_limit: Positive = 100_000
+    """Events that wait, of all users together; past it, the same for each user with a new event. About 200
+    bytes of Redis each."""
+    event_ttl: PositiveDuration = 1 * DAY
+    """An event that your backend has refused for so long is given up; `/api/online_snapshot` tells."""
+
+
 class Log(Rows):
     """What is logged, to standard error. Tokens, codes and secrets never are."""
 
@@ -335,6 +362,7 @@ class Settings(Rows):
     channels: Channels = Channels()
     api: Api = Api()
     backend: Backend = Backend()
+    online: Online = Online()
     files: Files = Files()
     inbox: Inbox = Inbox()
     notify: Notify = Notify()

@@ -52,7 +52,7 @@ AUDITED: Final = frozenset(
 """Methods that are written down: those that do something to users. A dashboard reads all the time."""
 
 _WRITTEN_DOWN: Final = AUDITED | {"", "batch"}
-READABLE: Final = frozenset({"delivery", "deliveries"})
+READABLE: Final = frozenset({"delivery", "deliveries", "online_snapshot"})
 """Methods that may be asked for with GET, their parameters in the query."""
 
 STATUS_OF_ERROR: Final = {100: 500, 102: 404, 104: 404, 107: 400, 108: 400, 112: 416, 113: 409}
@@ -290,7 +290,13 @@ def _of_query(scope: Scope) -> bytes:
         query = parse_qs(scope["query_string"].decode(), max_num_fields=16)
     except ValueError:
         query = {}
-    return _encode({name: values[-1] for name, values in query.items() if name != "api_key"})
+    given = {name: values[-1] for name, values in query.items() if name != "api_key"}
+    return _encode({name: _number(text) if name == "limit" else text for name, text in given.items()})
+
+
+def _number(text: str) -> int | str:
+    """A whole number, or the text that is none, for the decoder to refuse."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else text
 
 
 def _digest(key: bytes) -> bytes:

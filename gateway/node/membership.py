@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 from msgspec import Raw, Struct
@@ -74,8 +74,16 @@ class Order(Struct, frozen=True):
     client_refresh: bool = False
 
 
+class Watcher(Protocol):
+    """Who wants to know who is in a channel whose namespace has `unsubscribe_events`."""
+
+    def subscribed(self, subscription: Subscription) -> None: ...
+
+    def unsubscribed(self, subscription: Subscription) -> None: ...
+
+
 class Membership:
-    """Subscriptions of this process's clients."""
+    """Subscriptions of this process's clients. `watcher`: None where nobody wants to know."""
 
     def __init__(
         self,
@@ -100,6 +108,7 @@ class Membership:
         self._idle: dict[str, float] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._leaving: dict[tuple[str, str], asyncio.Event] = {}
+        self.watcher: Watcher | None = None
 
     # ------------------------------------------------------------------ in
     async def prepare(self, client: Client, order: Order) -> tuple[Subscription, SubscribeResult]:
@@ -116,6 +125,7 @@ class Membership:
         subscription.chan_info = order.chan_info
         subscription.expires_at = order.expires_at
         subscription.client_refresh = order.client_refresh
+        subscription.watched = self.watcher is not None and order.options.unsubscribe_events
         try:
             await self._open(self._hub.channels[order.channel])
             self._still_there(subscription)
@@ -131,6 +141,8 @@ class Membership:
     def activate(self, subscription: Subscription) -> None:
         """The reply is out."""
         self._delivery.activate(subscription)
+        if subscription.watched and self.watcher is not None:
+            self.watcher.subscribed(subscription)
 
     async def announce(self, subscription: Subscription, options: ChannelOptions) -> None:
         """Publish the join. A join that the broker cannot take is lost: presence says who is there."""
@@ -245,6 +257,8 @@ class Membership:
             return
         if self._hub.leave(subscription):
             self._idle[name] = self._clock()
+        if subscription.watched and self.watcher is not None:
+            self.watcher.unsubscribed(subscription)
         if subscription.presence or subscription.announced:
             self._leaving[client.id, name] = asyncio.Event()
             self._spawn(self._farewell(subscription))

@@ -31,6 +31,7 @@ from gateway.metrics import Metrics
 from gateway.node.live import override
 from gateway.node.membership import Order
 from gateway.node.node import Node
+from gateway.online.tracker import Tracker
 from gateway.protocol import (
     EMPTY_RAW,
     ConnectRequest,
@@ -62,6 +63,7 @@ class Connecting:
         gate: who is not let in; asked once more, because the team's code may have said who this is.
         watch: hears of everybody who is signed in, before the reply.
         welcome: is told of each client once its connect reply is out.
+        tracker: of users over all nodes; None where nobody wants to know.
     """
 
     def __init__(
@@ -76,7 +78,9 @@ class Connecting:
         gate: Gate = OPEN,
         watch: Callable[[Client], None] | None = None,
         welcome: Callable[[Client], None] = lambda client: None,
+        tracker: Tracker | None = None,
     ) -> None:
+        self._tracker = tracker
         self._gate = gate
         self._watch = watch
         self._settings = settings.client
@@ -221,6 +225,8 @@ class Connecting:
         client.sink.send(encode_reply(command_id, "connect", result))
         # The first ping at a random point, so that clients who came together are not pinged together.
         client.connected(now + interval * random.uniform(0.5, 1.0))  # noqa: S311
+        if self._tracker is not None:
+            self._tracker.connected(client)
         for subscription, _, _ in joined:
             self._node.membership.activate(subscription)
         client.sink.reschedule()
@@ -233,6 +239,8 @@ class Connecting:
             self._node.membership.end(subscription)
         self._node.hub.remove(client)
         self._node.user_connections.leave(client)
+        if self._tracker is not None:
+            self._tracker.left(client)
 
     # ------------------------------------------------------------------ refresh
     async def refresh(self, client: Client, command_id: int, request: RefreshRequest) -> None:

@@ -274,6 +274,8 @@ class Connection(asyncio.Protocol):
         self._shared.metrics.disconnect(farewell.code)
         log.debug("client closes", client=client.id if client else "", code=farewell.code)
         self._parting = farewell.answer
+        if client is not None:
+            client.end_code = farewell.code
         if client is not None and client.backlog is not None:
             client.backlog.append(CLOSE)
             self._shared.deadlines.set(self, self._shared.clock() + CLOSE_TIMEOUT)
@@ -352,6 +354,8 @@ class Connection(asyncio.Protocol):
         if self._closing or self._transport is None:
             return
         self._shared.metrics.disconnect(disconnect.code)
+        if self._client is not None:
+            self._client.end_code = disconnect.code
         push = text_frame(encode_disconnect(disconnect))
         close = Frame(Opcode.CLOSE, Close(disconnect.code, cut_reason(disconnect.reason)).serialize())
         self._begin_close(push + close.serialize(mask=False))
