@@ -18,13 +18,19 @@ CPU is the server process's own clock (user + system, all threads). Memory is PS
 buffers are not in it. The embedded broker is used; personal channels and pings are off. With --redis the
 way through a real redis-server is measured instead, which shares core 1 with the driver; with --nginx what
 a real nginx with TLS in front costs.
+
+With --peers the other servers of this field are measured beside it, those that scripts/bench-peers could
+install (see bench/compare.py), and the result is kept in bench/results. --docs writes docs/performance.md,
+its charts and the READMEs' tables from the newest result.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -32,11 +38,15 @@ import uvloop
 from rich.console import Console
 
 from bench import measures, nginx_front, redis_path
+from bench.compare import QUICK, SMOKE, Comparison, Extent, chosen
+from bench.documents import write_documents
 from bench.driver import BenchError
 from bench.files import files
 from bench.hold import hold
+from bench.install import INSTALLERS
 from bench.measures import Plan
 from bench.report import Row, machine, save, show
+from bench.results_file import FOLDER, Result
 from bench.servers import DRIVER_CORE
 
 MEASURES: dict[str, Callable[[Plan], Awaitable[list[Row]]]] = {
@@ -44,6 +54,7 @@ MEASURES: dict[str, Callable[[Plan], Awaitable[list[Row]]]] = {
     "rpc": measures.rpc,
     "connect": measures.connect,
     "memory": measures.memory,
+    "growth": measures.growth,
     "api": measures.api,
     "hold": hold,
     "files": files,
@@ -52,6 +63,7 @@ MEASURES: dict[str, Callable[[Plan], Awaitable[list[Row]]]] = {
 REDIS: dict[str, Callable[[Plan], Awaitable[list[Row]]]] = {
     "received": redis_path.received,
     "workers": redis_path.workers,
+    "scale": redis_path.scale,
     "latency": redis_path.latency,
     "accepted": redis_path.accepted,
 }
@@ -61,6 +73,9 @@ NGINX: dict[str, Callable[[Plan], Awaitable[list[Row]]]] = {
     "front-memory": nginx_front.memory,
     "front-handshakes": nginx_front.handshakes,
 }
+
+BESIDE_PEERS = ("api", "hold", "growth", "scale", "received", "latency")
+"""What no peer does, and belongs to the picture."""
 
 
 def arguments() -> argparse.Namespace:
@@ -74,6 +89,15 @@ def arguments() -> argparse.Namespace:
         "--redis", action="store_true", help="the way through Redis, with a real redis-server"
     )
     parser.add_argument("--nginx", action="store_true", help="what nginx with TLS in front costs")
+    parser.add_argument("--peers", action="store_true", help="beside the servers of scripts/bench-peers")
+    parser.add_argument(
+        "--peer", action="append", choices=INSTALLERS, metavar="NAME",
+        help=f"with --peers: only beside this one; may be repeated ({', '.join(INSTALLERS)})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--smoke", action="store_true", help="with --peers: a handful of clients each, to see that all work"
+    )
+    parser.add_argument("--docs", action="store_true", help="write the documents from the newest result")
     names = [*MEASURES, *REDIS, *NGINX]
     parser.add_argument("--only", action="append", choices=names, help="this one alone; may be repeated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all values there")
@@ -94,13 +118,55 @@ async def run(names: list[str], plan: Plan, console: Console) -> tuple[list[Row]
     return rows, complete
 
 
+async def compare(wanted: argparse.Namespace, console: Console) -> Result:
+    """The gateway beside its peers, and then what only the gateway does."""
+    began = time.monotonic()
+    extent = SMOKE if wanted.smoke else QUICK if wanted.quick else Extent()
+    comparison = Comparison(chosen(wanted.peer), extent, console)
+    await comparison.run()
+    plan = Plan(2, 0.3) if wanted.quick else Plan(3, 0.6)
+    beside = () if wanted.peer or wanted.smoke else BESIDE_PEERS
+    rows, complete = await run(list(beside), plan, console)
+    if not complete:
+        console.print("[red]what is red above is missing from the result[/red]")
+    return Result(
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        quick=wanted.quick or wanted.smoke,
+        minutes=(time.monotonic() - began) / 60,
+        machine=machine(),
+        crowds=list(extent.crowds),
+        sizes=list(extent.sizes),
+        tls_crowd=extent.tls_crowd,
+        contestants=comparison.contestants,
+        own=[{"name": r.name, "unit": r.unit, "ours": r.ours, "reference": r.reference} for r in rows],
+    )
+
+
+def with_peers(wanted: argparse.Namespace, console: Console) -> int:
+    if wanted.smoke and not wanted.json:
+        wanted.json = Path(os.devnull)
+    result = uvloop.run(compare(wanted, console))
+    path = wanted.json or FOLDER / f"{result.date}.json"
+    result.save(path)
+    console.print(
+        f"{path} after {result.minutes:.1f} minutes; scripts/bench --docs makes the documents of it"
+    )
+    failed = [each for each in result.contestants if each.problems]
+    return 1 if failed else 0
+
+
 def main() -> int:
     wanted = arguments()
+    if wanted.docs:
+        write_documents(Result.newest())
+        return 0
     if (os.cpu_count() or 1) > DRIVER_CORE:
         os.sched_setaffinity(0, {DRIVER_CORE})
     plan = Plan(wanted.rounds or (3 if wanted.quick else 5), 0.3 if wanted.quick else 1.0)
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
     console.print(", ".join(f"{name} {value}" for name, value in machine().items()))
+    if wanted.peers:
+        return with_peers(wanted, console)
     everything = (
         ["files"] if wanted.files else list(NGINX if wanted.nginx else REDIS if wanted.redis else MEASURES)
     )

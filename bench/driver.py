@@ -8,7 +8,9 @@ was expected has come, so a round ends exactly when the last subscriber has its 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from bench.traffic import MARK, upgrade_request
@@ -21,17 +23,37 @@ class BenchError(Exception):
     """A server did not do what is to be measured."""
 
 
+@dataclass(frozen=True)
+class Tls:
+    """Whom to believe, and what to call the server."""
+
+    context: ssl.SSLContext | None = None
+    name: str | None = None
+
+
 class Crowd:
     """All peers of one server, and the count of what they wait for together."""
 
-    def __init__(self, host: str, port: int, sources: int = 1) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        sources: int = 1,
+        path: str = "/connection/websocket",
+        tls: Tls | None = None,
+    ) -> None:
         self.peers: list[Peer] = []
         self._address = (host, port)
         self._sources = sources
-        self._upgrade = upgrade_request(host, port)
+        self._upgrade = upgrade_request((tls and tls.name) or host, port, path)
+        self._tls = tls
+        self.scheduled: list[float] = []
+        """When each publication was due, in the loop's time; while there are any, latencies are noted."""
+        self.latencies: list[float] = []
         self._joined = 0
         self._missing = 0
         self._done: asyncio.Event = asyncio.Event()
+        self.now = asyncio.get_running_loop().time
         self.lost = 0
 
     async def join(self, hellos: Sequence[bytes], ready: bytes, at_once: int = 32) -> list[Peer]:
@@ -48,11 +70,22 @@ class Crowd:
             source = (f"127.0.0.{self._joined % self._sources + 2}", 0) if self._sources > 1 else None
             self._joined += 1
             peer = Peer(self, hello, ready, loop.create_future())
-            await loop.create_connection(lambda: peer, *self._address, local_addr=source)
+            tls = self._tls or Tls()
+            await loop.create_connection(
+                lambda: peer, *self._address, local_addr=source, ssl=tls.context, server_hostname=tls.name
+            )
             peer.transport.write(self._upgrade)
             async with asyncio.timeout(PATIENCE):
                 await peer.entered
             return peer
+
+    def part(self, people: int) -> Crowd:
+        """The first so many of these peers, who from now on count for it alone."""
+        few = Crowd(*self._address)
+        few.peers = self.peers[:people]
+        for peer in few.peers:
+            peer.crowd = few
+        return few
 
     def expect(self, messages: int) -> None:
         """`messages` more marks end the next `gathered`."""
@@ -89,11 +122,11 @@ class Crowd:
 class Peer(asyncio.Protocol):
     """One client."""
 
-    __slots__ = ("_crowd", "_hello", "_ready", "_seen", "entered", "messages", "request", "transport")
+    __slots__ = ("_hello", "_ready", "_seen", "crowd", "entered", "messages", "request", "transport")
     transport: asyncio.Transport
 
     def __init__(self, crowd: Crowd, hello: bytes, ready: bytes, entered: asyncio.Future[None]) -> None:
-        self._crowd = crowd
+        self.crowd = crowd
         self._hello = hello
         self._ready: bytes | None = ready
         self._seen = b""
@@ -106,7 +139,7 @@ class Peer(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._crowd.lost += 1
+        self.crowd.lost += 1
         if not self.entered.done():
             self.entered.set_exception(BenchError(f"closed while signing in: {self._seen[-400:]!r}"))
 
@@ -116,8 +149,14 @@ class Peer(asyncio.Protocol):
             return
         count = data.count(MARK)
         if count:
+            crowd = self.crowd
+            if crowd.scheduled:
+                now = crowd.now()
+                crowd.latencies.extend(
+                    now - due for due in crowd.scheduled[self.messages : self.messages + count]
+                )
             self.messages += count
-            self._crowd.arrived(count)
+            crowd.arrived(count)
             if self.request:
                 self.transport.write(self.request)
 
@@ -145,17 +184,20 @@ class Caller(asyncio.Protocol):
         self._left = 0
         self._buffer = b""
         self._done: asyncio.Future[None] | None = None
+        self.gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.gone = True
         if self._done and not self._done.done():
             self._done.set_exception(BenchError("the server closed an API connection"))
 
     async def call(self, times: int = 1) -> None:
         """Make the call `times` times, one after the other."""
-        if self._transport.is_closing():
+        if self.gone or self._transport.is_closing():
+            self.gone = True
             raise BenchError("the server closed an API connection")
         self._left = times
         self._done = asyncio.get_running_loop().create_future()
@@ -178,7 +220,7 @@ class Caller(asyncio.Protocol):
         length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
         if len(self._buffer) < head_end + 4 + length:
             return
-        problem = not head.startswith(b"http/1.1 200") or b'"error"' in self._buffer[head_end:]
+        problem = not head.startswith(b"http/1.1 20") or b'"error"' in self._buffer[head_end:]
         answer, self._buffer = self._buffer, b""
         self._left -= 1
         if self._done is None or self._done.done():

@@ -109,7 +109,10 @@ class Connection(asyncio.Protocol):
 
 
 class Control(asyncio.Protocol):
-    """A line with a number: so many publications to everybody, in one turn. Answers with an empty line."""
+    """A line with a number, and perhaps a size: so many publications to everybody, in one turn.
+
+    Answers with an empty line.
+    """
 
     def __init__(self, connections: set[Connection], outboxes: Outboxes, content: bytes) -> None:
         self._connections = connections
@@ -120,9 +123,11 @@ class Control(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        for line in data.split():
-            for _ in range(int(line)):
-                self._outboxes.fan_out(self._connections, text_frame(self._content))
+        for line in data.splitlines():
+            count, *size = map(int, line.split())
+            content = payload(*size) if size else self._content
+            for _ in range(count):
+                self._outboxes.fan_out(self._connections, text_frame(content))
             self._transport.write(b"\n")
 
 

@@ -141,16 +141,16 @@ async def rpc(plan: Plan) -> list[Row]:
         for crowd in crowds:
             await crowd.join(hellos, READY)
         for number in range(plan.rounds + 1):
-            reference = await _closed_loop(floor, crowds[1], total)
-            value = await _closed_loop(ours, crowds[0], total)
+            reference = await closed_loop(floor, crowds[1], total, traffic.rpc_frame())
+            value = await closed_loop(ours, crowds[0], total, traffic.rpc_frame())
             if number:
                 row.reference.append(reference)
                 row.ours.append(value)
     return [row]
 
 
-async def _closed_loop(server: Server, crowd: Crowd, total: int) -> float:
-    request = traffic.rpc_frame()
+async def closed_loop(server: Server, crowd: Crowd, total: int, request: bytes) -> float:
+    """µs of the server's CPU per request, while each peer has one on its way at any time."""
     before = server.cpu()
     crowd.expect(total)
     for peer in crowd.peers:
@@ -213,6 +213,27 @@ async def _weight(server: Server, hellos: list[bytes]) -> float:
     weight = (server.memory() - before) / len(hellos)
     await crowd.leave()
     return weight
+
+
+async def growth(plan: Plan) -> list[Row]:
+    """What 100 rounds of connect and drop leave behind: memory after them beside that after the first ten."""
+    row = Row(
+        "memory after 100 rounds of connect and drop", "KB", times=1.02, note="reference: after 10 rounds"
+    )
+    hellos = [traffic.connect_frame(bench_token(f"user-{number}")) for number in range(plan.of(100))]
+    with TemporaryDirectory() as folder:
+        ours = gateway_server(folder)
+        async with running(ours):
+            for number in range(1, 101):
+                crowd = Crowd("127.0.0.1", ours.ports["websocket"])
+                await crowd.join(hellos, READY)
+                await crowd.leave()
+                if number == 10:
+                    await settle(ours)
+                    row.reference.append(ours.memory())
+            await settle(ours)
+            row.ours.append(ours.memory())
+    return [row]
 
 
 # ---------------------------------------------------------------------------- server API

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import traffic
-from bench.driver import PATIENCE, BenchError, Caller, Crowd, Peer
+from bench.driver import BenchError, Caller, Crowd, Tls
 from bench.measures import MICRO, READY, Plan, caller_for, cost, running, settle
 from bench.report import Row
 from bench.servers import Server, bench_token, free_port, gateway_server
@@ -103,21 +103,8 @@ def nginx_server(folder: Path, gateway: Server, *, rsa_bits: int = 0, bare: bool
 class TlsCrowd(Crowd):
     """Peers that come through TLS."""
 
-    def __init__(self, front: Front) -> None:
-        super().__init__("127.0.0.1", front.port)
-        self._front = front
-
-    async def _join_one(self, hello: bytes, ready: bytes, limit: asyncio.Semaphore) -> Peer:
-        loop = asyncio.get_running_loop()
-        async with limit:
-            peer = Peer(self, hello, ready, loop.create_future())
-            await loop.create_connection(
-                lambda: peer, "127.0.0.1", self._front.port, ssl=self._front.context, server_hostname=DOMAIN
-            )
-            peer.transport.write(traffic.upgrade_request(DOMAIN, self._front.port))
-            async with asyncio.timeout(PATIENCE):
-                await peer.entered
-            return peer
+    def __init__(self, front: Front, path: str = "/connection/websocket") -> None:
+        super().__init__("127.0.0.1", front.port, path=path, tls=Tls(front.context, DOMAIN))
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from bench.driver import PATIENCE, BenchError, Crowd, Peer
 from bench.measures import MICRO, READY, Plan, caller_for, cost, running, settle
 from bench.report import Row
 from bench.servers import API_KEY as KEY
-from bench.servers import DRIVER_CORE, GATEWAY_TOML, HMAC_SECRET, Server, bench_token, free_port
+from bench.servers import DRIVER_CORE, GATEWAY_TOML, HMAC_SECRET, SERVER_CORE, Server, bench_token, free_port
 from gateway.publisher import Message, Publisher
 
 MILLI = 1e3
@@ -65,13 +65,13 @@ def redis_server() -> Server:
 class Workers(Server):
     """`gateway serve --workers 2`: what its workers cost, without the supervisor and the HTTP process."""
 
-    def _workers(self) -> list[int]:
+    def worker_pids(self) -> list[int]:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         words = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
         return [int(pid) for pid, command in words.items() if b'"worker ' in command]
 
     def cpu(self) -> float:
-        return sum(time.clock_gettime(((~pid) << 3) | 2) for pid in self._workers())
+        return sum(time.clock_gettime(((~pid) << 3) | 2) for pid in self.worker_pids())
 
 
 def gateway_on(redis: Server, folder: str, workers: int = 1) -> Server:
@@ -240,6 +240,52 @@ async def workers(plan: Plan) -> list[Row]:
             durations.clear()
         await crowd.leave()
     return [each, whole]
+
+
+async def scale(plan: Plan) -> list[Row]:
+    """Two workers beside one, both on Redis, 1,000 subscribers each: CPU per message, and messages a second.
+
+    For the CPU both workers share core 0, for the messages a second they have both cores, which they share
+    with Redis and the driver: the first says what two cores of their own would do, the second what was seen.
+    """
+    spent = Row(
+        "two workers: CPU per delivered message", "µs/message", times=2 / 1.8, note="reference: one worker"
+    )
+    speed = Row(
+        "two workers on two cores: messages a second",
+        "1/s",
+        note="reference: one worker; the driver takes part",
+    )
+    for count, cpu, rate in ((1, spent.reference, speed.reference), (2, spent.ours, speed.ours)):
+        people, turns = 1000 * count, plan.of(60)
+        async with on_redis(workers=count) as (gateway, redis):
+            crowd = await crowd_in(gateway, ["all"] * people)
+            commands = [publish_command("all", traffic.payload(plan.size))] * 10
+
+            async def publish(
+                times: int, crowd: Crowd = crowd, redis: Redis = redis, commands: list[bytes] = commands
+            ) -> float:
+                began = time.perf_counter()
+                for _ in range(times):
+                    crowd.expect(len(crowd.peers) * len(commands))
+                    redis.publish(*commands)
+                    await crowd.gathered()
+                crowd.check_even(len(commands) * times)
+                return time.perf_counter() - began
+
+            await publish(5)
+            for _ in range(plan.rounds):
+                cpu.append(await cost(gateway, publish(turns)) / (turns * people * len(commands)))
+            for pid in _worker_pids(gateway):
+                os.sched_setaffinity(pid, {SERVER_CORE, DRIVER_CORE})
+            for _ in range(plan.rounds):
+                rate.append(turns * people * len(commands) / await publish(turns))
+            await crowd.leave()
+    return [spent, speed]
+
+
+def _worker_pids(gateway: Server) -> list[int]:
+    return gateway.worker_pids() if isinstance(gateway, Workers) else []
 
 
 # ---------------------------------------------------------------------------- latency

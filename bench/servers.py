@@ -8,9 +8,11 @@ import hashlib
 import hmac
 import json
 import os
+import random
 import socket
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,9 +56,15 @@ drain = "0s"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below the ports that the driver's own connections take, which are many."""
+    while True:
+        port = random.randrange(10_000, 32_000)  # noqa: S311
+        with socket.socket() as probe:
+            if not probe.connect_ex(("127.0.0.1", port)):
+                continue
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def bench_token(user: str) -> str:
@@ -78,6 +86,7 @@ class Server:
     name: str
     arguments: list[str]
     ports: dict[str, int]
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
     process: asyncio.subprocess.Process | None = field(default=None, repr=False)
 
     @property
@@ -87,8 +96,10 @@ class Server:
         return self.process.pid
 
     async def start(self) -> None:
-        self.process = await asyncio.create_subprocess_exec(*self.arguments, cwd=ROOT)
-        os.sched_setaffinity(self.process.pid, {SERVER_CORE})
+        # Pinned before it starts: a runtime counts its cores then, and its threads inherit them.
+        pinned = ["taskset", "--cpu-list", str(SERVER_CORE), *self.arguments]
+        environment = os.environ | self.environment
+        self.process = await asyncio.create_subprocess_exec(*pinned, cwd=ROOT, env=environment)
         deadline = time.monotonic() + PATIENCE
         while not all(_listens(port) for port in self.ports.values()):
             if time.monotonic() > deadline:
