@@ -102,7 +102,7 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         sandbox_url: where the stand-in WeChat will answer, if there is one.
     """
     metrics = Metrics()
-    backend = build_backend(settings, backend)
+    backend = build_backend(settings, backend, metrics)
     clock = time.monotonic
     outboxes = Outboxes(call_soon, clock, metrics)
     node_id = secrets.token_hex(8)

@@ -8,24 +8,32 @@ from msgspec import Raw
 
 from gateway.backend.app import Gateway
 from gateway.backend.base import Backend, FileOperations, Operations, Published
+from gateway.backend.mixed import Mixed
+from gateway.backend.proxies import Proxies
 from gateway.brokers.base import PublishResult
 from gateway.config import Settings
 from gateway.errors import Disconnect
 from gateway.files.service import Files
+from gateway.metrics import Metrics
 from gateway.node.cluster import Target
 from gateway.node.node import Node, PublishRequestOptions
 
 
-def build_backend(settings: Settings, backend: Backend) -> Backend:
-    """`backend`, as the settings have it."""
-    if isinstance(backend, Gateway):
-        backend.resize(settings.backend.threads)
-    return backend
+def build_backend(settings: Settings, handlers: Backend, metrics: Metrics) -> Backend:
+    """The Python handlers, the HTTP backends of the settings, or both. Raises GatewayError."""
+    rows = settings.backend
+    if isinstance(handlers, Gateway):
+        handlers.resize(rows.threads)
+    if not rows.proxies:
+        return handlers
+    proxies = Proxies(rows, metrics)
+    return Mixed(handlers, proxies) if isinstance(handlers, Gateway) else proxies
 
 
 def kept_headers(settings: Settings) -> frozenset[str]:
     """Names of the handshake's headers that somebody wants to see, in lower case."""
-    return frozenset(settings.backend.headers)
+    rows = settings.backend
+    return frozenset(rows.keep_headers).union(*(proxy.headers for proxy in rows.proxies))
 
 
 def attach(backend: Backend, node: Node, files: Files) -> None:

@@ -70,7 +70,8 @@ UPSTREAM_OUTCOMES: Final = (
     "ok", "refused", "bad_code", "quota", "busy", "blocked", "setup", "unknown", "timeout", "connect",
     "transport", "too_large", "http_status", "garbage", "breaker_open", "cancelled", OTHER,
 )  # fmt: skip
-"""`bad_code` to `unknown` are WeChat's own refusals; `refused` is any other upstream's."""
+"""`bad_code` to `unknown` are WeChat's own refusals; `refused` is any other upstream's. `busy`
+of a backend: too many requests waited for it."""
 BROKER_OPERATIONS: Final = ("connect", "subscribe", "command", OTHER)
 UPLOADS: Final = (
     "ok", "gone", "error", "103", "107", "111", "420", "421", "423", "424", OTHER,

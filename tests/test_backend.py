@@ -93,7 +93,7 @@ async def shop_of(
         yield Shop(team, world)
 
 
-@pytest.fixture(params=["python"])
+@pytest.fixture(params=["python", "http"])
 async def shop(request: pytest.FixtureRequest) -> AsyncIterator[Shop]:
     async with shop_of(request.param) as running_shop:
         yield running_shop

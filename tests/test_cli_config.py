@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli.config import config_app
 from gateway.config import DEV_DEFAULTS, Settings, load, load_with_origins
+from gateway.config.backend import Proxy
 from gateway.config.doc import markdown, toml
 from gateway.config.rows import ChannelOptions, WeChatApp, section_models
 from gateway.config.types import MASK
@@ -125,8 +126,9 @@ def test_show_names_the_origin_of_each_value(tmp_path: Path) -> None:
 
 def test_show_prints_every_key() -> None:
     shown = tomllib.loads(run("show", env=SECRETS).stdout)
+    absent = {"channels": {"namespaces"}, "backend": {"proxies"}}
     for name, model in section_models().items():
-        assert set(shown[name]) == set(model.model_fields) - ({"namespaces"} if name == "channels" else set())
+        assert set(shown[name]) == set(model.model_fields) - absent.get(name, set())
     assert set(shown["wechat"]["apps"][0]) == set(WeChatApp.model_fields)
 
 
@@ -179,6 +181,7 @@ def test_the_reference_has_every_key_once_under_its_section() -> None:
         for key in model.model_fields:
             assert sections[f"[{name}]"].count(f"\n| `{key}` |") == 1
     assert all(f"\n| `{key}` |" in sections["[wechat]"] for key in WeChatApp.model_fields)
+    assert all(f"\n| `{key}` |" in sections["[backend]"] for key in Proxy.model_fields)
     assert all(f"\n| `{key}` |" in sections["[channels]"] for key in ChannelOptions.model_fields)
 
 

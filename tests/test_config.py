@@ -488,6 +488,17 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("listeners_apart", {"listen": {"internal": "localhost:8001"}}, "listen.internal"),
     ("sessions_survive_nodes", {"redis": {"url": "redis://h"}}, "session.encryption_key"),
     ("apps_have_secrets", {"wechat": {"apps": [APP, {"appid": "wx2"}]}}, "wechat.apps[1].secret"),
+    ("proxies_exist", {"backend": {"rpc": "shop"}}, "backend.rpc"),
+    (
+        "proxies_exist",
+        {"channels": {"namespaces": {"chat": {"publish_proxy": "shop"}}}},
+        "channels.namespaces.chat.publish_proxy",
+    ),
+    (
+        "proxies_differ",
+        {"backend": {"proxies": [{"name": "shop", "endpoint": "http://shop"}] * 2}},
+        "backend.proxies[1].name",
+    ),
     ("apps_differ", {"wechat": {"apps": [APP, APP]}}, "wechat.apps[1].appid"),
     (
         "callbacks_have_a_token",

@@ -68,7 +68,7 @@ class _Asked:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Headers of the handshake that `backend.headers` keeps; names in lower case."""
+        """Headers of the handshake that `backend.keep_headers` keeps; names in lower case."""
         return self.caller.headers or {}
 
     @property

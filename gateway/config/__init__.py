@@ -195,7 +195,7 @@ def _field_line(tree: Tree, detail: ErrorDetails) -> str:
         case "extra_forbidden":
             return f"{where}: unknown key{_hint(path, detail['input']) or '; remove it'}"
         case "missing":
-            return f"{where}: missing, every app has one"
+            return f"{where}: missing, it cannot be left out"
         case "value_error":
             return f"{where} = {_cut(show_value(detail['input'], kind))}: {detail['ctx']['error']}"
         case _ if kind is not None:

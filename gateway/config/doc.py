@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from gateway.config import Loaded, Settings
+from gateway.config.backend import Proxy
 from gateway.config.rows import ChannelOptions, WeChatApp, kind_of, section_models
 from gateway.config.rules import RULES
 from gateway.config.tree import variable
@@ -30,7 +31,8 @@ One TOML file, and environment variables over it. The file is `--config PATH`, e
     gateway config docs      this page
 
 - **Environment.** The key `ping_interval` of `[client]` is also `{variable}`. Lists are
-  comma-separated or JSON; `wechat.apps` and `channels.namespaces` are JSON. The environment wins over the
+  comma-separated or JSON; `wechat.apps`,
+  `backend.proxies` and `channels.namespaces` are JSON. The environment wins over the
   file: tables are merged key by key, a list replaces the file's list.
 - **Durations** are texts such as `"250ms"`, `"25s"`, `"5m"`, `"1h30m"`, `"7d"`, or numbers of seconds.
 - **Sizes** are texts such as `"512B"`, `"64KB"`, `"10MB"`, or numbers of bytes. 1 KB is 1024 bytes.
@@ -49,6 +51,8 @@ def markdown() -> str:
         parts.append(f"## [{name}]\n\n{model.__doc__}\n\n{_table(model)}\n")
         if name == "wechat":
             parts.append(f"### [[wechat.apps]]\n\n{WeChatApp.__doc__}\n\n{_table(WeChatApp)}\n")
+        if name == "backend":
+            parts.append(f"### [[backend.proxies]]\n\n{Proxy.__doc__}\n\n{_table(Proxy)}\n")
         if name == "channels":
             options = f"### [channels] and [channels.namespaces.NAME]\n\n{ChannelOptions.__doc__}"
             parts.append(f"{options}\n\n{_table(ChannelOptions)}\n")
@@ -88,6 +92,10 @@ def toml(loaded: Loaded) -> str:
         if section == "wechat":
             for index, app in enumerate(loaded.settings.wechat.apps):
                 lines += ["[[wechat.apps]]", *_toml_rows(loaded, ("wechat", "apps", index), app), ""]
+        if section == "backend":
+            for index, proxy in enumerate(loaded.settings.backend.proxies):
+                rows = _toml_rows(loaded, ("backend", "proxies", index), proxy)
+                lines += ["[[backend.proxies]]", *rows, ""]
         if section == "channels":
             for name, options in loaded.settings.channels.namespaces.items():
                 path = ("channels", "namespaces", name)

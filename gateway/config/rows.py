@@ -258,6 +258,12 @@ class ChannelOptions(Rows):
     """The two options above hold for anonymous clients, too."""
     unsubscribe_events: Flag = False
     """Tell your code when a user has left the channel, on all devices. One Redis write per subscription."""
+    subscribe_proxy: Text = ""
+    """The one of `backend.proxies` that says who may subscribe. It goes before the options above."""
+    publish_proxy: Text = ""
+    """The one that says who may publish, and what."""
+    sub_refresh_proxy: Text = ""
+    """The one that is asked when a subscription's `expire_at` has come."""
     allow_user_limited_channels: Flag = False
     """Allow channels that name their users: `chat#alice,bob` is open to alice and bob."""
     channel_regex: Regex = ""

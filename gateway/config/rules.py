@@ -307,6 +307,37 @@ def namespaces_have_names(settings: Settings) -> Iterator[Problem]:
 
 
 @rule
+def proxies_exist(settings: Settings) -> Iterator[Problem]:
+    """Every name of an HTTP backend, in `[backend]` and in the namespaces, is one of `backend.proxies`."""
+    known = {proxy.name for proxy in settings.backend.proxies}
+    events = ("connect", "refresh", "rpc", "send", "upload", "wechat_event", "user_event")
+    named: list[tuple[KeyPath, str]] = [
+        (("backend", each), getattr(settings.backend, each)) for each in events
+    ]
+    for path, options in _option_tables(settings):
+        keys = ("subscribe_proxy", "publish_proxy", "sub_refresh_proxy")
+        named += [((*path, key), getattr(options, key)) for key in keys]
+    for path, name in named:
+        if name and name not in known:
+            yield Problem(
+                path, "there is no such proxy: add it as [[backend.proxies]]", also=(("backend", "proxies"),)
+            )
+
+
+@rule
+def proxies_differ(settings: Settings) -> Iterator[Problem]:
+    """No two of `backend.proxies` have the same name."""
+    first: dict[str, int] = {}
+    for index, proxy in enumerate(settings.backend.proxies):
+        if first.setdefault(proxy.name, index) != index:
+            yield Problem(
+                ("backend", "proxies", index, "name"),
+                f"backend.proxies[{first[proxy.name]}] has this name already",
+                also=(("backend", "proxies", first[proxy.name], "name"),),
+            )
+
+
+@rule
 def accel_is_local(settings: Settings) -> Iterator[Problem]:
     """`files.accel_location` starts and ends with "/", and is for local files: not with `files.s3_url`."""
     location = settings.files.accel_location

@@ -29,6 +29,12 @@ DEFAULT, DEVELOPMENT, FILE, ENVIRONMENT, COMMAND_LINE = (
     "command line",
 )
 
+_NEEDED: dict[KeyPath, dict[str, str]] = {
+    ("wechat", "apps"): {"appid": "?{}"},
+    ("backend", "proxies"): {"name": "?{}", "endpoint": "http://broken"},
+}
+"""Lists of tables, and what stands in for the keys that each of their items has to have."""
+
 
 @dataclass(slots=True)
 class Tree:
@@ -71,17 +77,18 @@ class Tree:
 
     def remove(self, path: KeyPath) -> None:
         """Take a broken value out, so that its default stands in while the rules look at the rest."""
-        if path[:2] == ("wechat", "apps") and len(path) > 2:
-            self._mend_app(int(path[2]), path[3:])
+        if path[:2] in _NEEDED and len(path) > 2:
+            self._mend_item(path[:2], int(path[2]), path[3:])
         else:
             table: Any = self.get(path[:-1])
             table.pop(path[-1], None)
 
-    def _mend_app(self, index: int, broken: KeyPath) -> None:
-        # An app cannot be without an appid, and taking the app out would renumber the others.
-        apps: Any = self.get(("wechat", "apps"))
-        app = apps[index] if isinstance(apps[index], dict) and broken else {}
-        apps[index] = {"appid": f"?{index}"} | {key: value for key, value in app.items() if key not in broken}
+    def _mend_item(self, path: KeyPath, index: int, broken: KeyPath) -> None:
+        # An item cannot be without its needed keys, and taking it out would renumber the others.
+        items: Any = self.get(path)
+        item = items[index] if isinstance(items[index], dict) and broken else {}
+        needed = {key: text.format(index) for key, text in _NEEDED[path].items()}
+        items[index] = needed | {key: value for key, value in item.items() if key not in broken}
 
 
 def origin_of(origins: Mapping[KeyPath, str], path: KeyPath) -> str:

@@ -227,10 +227,44 @@ def _width(item: object) -> int:
     return width
 
 
+_NOT_TO_SEND = re.compile(
+    "host|connection|upgrade|te|trailer|transfer-encoding|content-.*|expect|keep-alive|accept-encoding|sec-.*"
+)
+
+
 def _header(item: object) -> str:
     if not re.fullmatch(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+", _text(item)):
         raise ValueError('write names of headers such as "User-Agent"')
+    if _NOT_TO_SEND.fullmatch(_text(item).lower()):
+        raise ValueError(f"{_text(item)} is about the connection, and is nobody else's business")
     return _text(item).lower()
+
+
+def _header_line(item: object) -> tuple[str, SecretStr]:
+    """A name in lower case, and its value, which may be a key."""
+    if isinstance(item, tuple):
+        return item
+    name, colon, value = _text(item).partition(":")
+    value = value.strip()
+    if not colon or not value or not re.fullmatch(r"[\x20-\x7e]+", value):
+        raise ValueError('write headers such as "Authorization: Bearer …"')
+    if value == MASK:
+        raise ValueError(_MASKED)
+    return _header(name), SecretStr(value)
+
+
+def parse_status(text: str) -> tuple[int, int, str]:
+    """A status of HTTP, the code that it means, and a text, out of `404: 1004 no such order`."""
+    found = re.fullmatch(r"([1-5][0-9]{2}): *([0-9]{3,4})(?: +(.{1,100}))?", text)
+    code = int(found[2]) if found else 0
+    if found is None or found[1] == "200" or not (100 <= code < 2000 or 3000 <= code < 5000):
+        raise ValueError('write statuses such as "404: 1004 no such order" or "403: 4503 banned"')
+    return int(found[1]), code, found[3] or ""
+
+
+def _status(item: object) -> str:
+    parse_status(_text(item))
+    return _text(item)
 
 
 def _regex(value: object) -> str:
@@ -299,6 +333,16 @@ HeaderNames = Annotated[
     tuple[str, ...],
     Kind("list of header names", items=True, environment=_list_text),
     BeforeValidator(_listed(_header, '["User-Agent"]')),
+]
+Headers = Annotated[
+    tuple[tuple[str, SecretStr], ...],
+    Kind("list of headers", secret=True, items=True, environment=_list_text),
+    BeforeValidator(_listed(_header_line, '["Authorization: Bearer …"]')),
+]
+StatusCodes = Annotated[
+    tuple[str, ...],
+    Kind("list of statuses", items=True, environment=_list_text),
+    BeforeValidator(_listed(_status, '["404: 1004 no such order"]')),
 ]
 Widths = Annotated[
     tuple[int, ...],

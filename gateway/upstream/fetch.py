@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import httpx
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +63,17 @@ async def fetch(
     timeout: float,
     limit: int,
     json: bytes | None = None,
+    headers: Headers = (),
 ) -> Answer:
     """GET `url`, or POST `json` to it; at most `limit` bytes of answer within `timeout` seconds, or
-    `FetchError`. Never retried.
+    `FetchError`. Never retried. `headers`: more of them.
 
     The body is asked for, and taken, without content coding: a small gzip body may be a large answer.
     """
     try:
         async with asyncio.timeout(timeout):
             target = httpx.URL(url).copy_merge_params(params or {})
-            return await _exchange(client, target, timeout, limit, json)
+            return await _exchange(client, target, timeout, limit, json, headers)
     except FetchError as exc:
         failure = exc
     except (httpx.ConnectTimeout, httpx.PoolTimeout):
@@ -86,11 +89,16 @@ async def fetch(
 
 
 async def _exchange(
-    client: httpx.AsyncClient, url: httpx.URL, timeout: float, limit: int, json: bytes | None
+    client: httpx.AsyncClient,
+    url: httpx.URL,
+    timeout: float,
+    limit: int,
+    json: bytes | None,
+    more_headers: Headers,
 ) -> Answer:
-    headers = {"Accept-Encoding": "identity"}
+    headers = [(b"Accept-Encoding", b"identity"), *more_headers]
     if json is not None:
-        headers["Content-Type"] = "application/json"
+        headers.append((b"Content-Type", b"application/json"))
     body = bytearray()
     async with client.stream(
         "GET" if json is None else "POST",
