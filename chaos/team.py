@@ -74,10 +74,13 @@ class Team:
         ports: by listener, as the log tells them: the kernel chooses those that are 0 in `config`.
     """
 
-    def __init__(self, folder: Path, config: str, *, workers: int = 2, only: str = "") -> None:
+    def __init__(
+        self, folder: Path, config: str, *, workers: int = 2, only: str = "", handlers: str = ""
+    ) -> None:
         self.folder = folder
         self.workers = workers
         self._only = only
+        self._handlers = handlers
         self._config = folder / "gateway.toml"
         self._log = folder / "gateway.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -92,7 +95,9 @@ class Team:
 
     def spawn(self) -> None:
         """Start without waiting."""
-        words = [sys.executable, "-m", "gateway", "serve", "--config", str(self._config)]
+        words = [sys.executable, "-m", "gateway", "serve"]
+        words += [self._handlers] if self._handlers else []
+        words += ["--config", str(self._config)]
         words += ["--workers", str(self.workers)] if self.workers != 1 else []
         words += ["--only", self._only] if self._only else []
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}

@@ -133,7 +133,6 @@ async def backend() -> AsyncIterator[Backend]:
 
 HANDLERS = """\
 import asyncio
-import os
 
 import msgspec
 
@@ -143,7 +142,7 @@ gw = Gateway(timeout=1.0)
 
 
 async def tell(event):
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(os.environ["BACKEND_PORT"]))
+    reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
     try:
         writer.write(msgspec.json.encode(event) + b"\\n")
         if await reader.readline() != b"yes\\n":

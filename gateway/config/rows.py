@@ -323,7 +323,8 @@ class Online(Rows):
     `grace`. Phones also close their sockets when they go to the background: below 6s that looks like gone."""
     node_timeout: PositiveDuration = 10 * SECOND
     """A node that Redis has not heard of for so long is taken for dead, and the grace of its users begins.
-    Longer than the longest standstill that you expect of a healthy node."""
+    Longer than the longest standstill that you expect of a healthy node; and two thirds of the time that your
+    code may take for one event, at least."""
     user_event_limit: Positive = 16
     """Events of one user that wait for your backend. Past it they are cut down to those that lead from what
     it knows to what is so."""

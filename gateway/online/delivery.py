@@ -34,9 +34,10 @@ log = structlog.get_logger()
 
 
 class Deliverer:
-    """Delivers the events of all partitions, whichever node they are of."""
+    """Delivers the events of all partitions, whichever node they are of; each within `limit` seconds."""
 
-    def __init__(self, store: OnlineStore, backend: Backend, metrics: Metrics) -> None:
+    def __init__(self, store: OnlineStore, backend: Backend, metrics: Metrics, limit: float) -> None:
+        self._limit = limit
         self._store = store
         self._backend = backend
         self._metrics = metrics
@@ -111,13 +112,13 @@ class Deliverer:
         if handled is None:
             return True
         try:
-            await handled
-        except (ClientError, UpstreamError) as error:
+            async with asyncio.timeout(self._limit):
+                await handled
+        except (ClientError, UpstreamError, TimeoutError) as error:
             self._metrics.user_event(event.event, "refused")
             if not taken.failures:
-                log.warning(
-                    "the backend did not take an event of a user", kind=event.event, problem=error.detail
-                )
+                problem = str(error) or "it took too long"
+                log.warning("the backend did not take an event of a user", kind=event.event, problem=problem)
             return False
         except Exception:
             self._metrics.user_event(event.event, "refused")

@@ -23,8 +23,10 @@ from gateway.online.tracker import Tracker
 
 SWEEP_INTERVAL: Final = 1.0
 """Seconds between two sweeps; shorter where a grace or a lease is."""
-CLAIM: Final = 60.0
-"""Seconds after which an event that a node took and said nothing more of is another node's to deliver."""
+CLAIM: Final = 2.0
+"""Lengths of `online.node_timeout` after which an event that a node took is another node's to deliver."""
+DELIVERY: Final = 1.5
+"""The same until the node itself gives up, so that no two nodes deliver events of one user."""
 EMPTY: Final = Raw(b"{}")
 
 log = structlog.get_logger()
@@ -35,7 +37,7 @@ def rules_of(settings: OnlineSettings, backend: Backend, partitions: int) -> Rul
     return Rules(
         wanted=backend.user_events,
         lease=_ms(settings.node_timeout),
-        claim=_ms(CLAIM),
+        claim=_ms(CLAIM * settings.node_timeout),
         user_limit=settings.user_event_limit,
         total_limit=max(1, settings.event_limit // partitions),
         event_ttl=_ms(settings.event_ttl),
@@ -69,7 +71,7 @@ class Online:
         self.tracker: Tracker | None = None
         if store is None:
             return
-        self._deliverer = Deliverer(store, backend, metrics)
+        self._deliverer = Deliverer(store, backend, metrics, DELIVERY * settings.node_timeout)
         self.tracker = Tracker(
             store,
             hub,
