@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from gateway.auth.token_maker import make_token
 from gateway.backend.base import UserEvent
@@ -174,7 +174,7 @@ class Device:
         url = f"ws://127.0.0.1:{port}/connection/websocket"
         try:
             socket = await connect(url, ping_interval=None, proxy=None, close_timeout=0.5, open_timeout=2)
-        except (OSError, InvalidHandshake, TimeoutError):
+        except (OSError, WebSocketException, TimeoutError):
             return None
         device = cls(socket)
         token = make_token(secret, {"sub": user, "exp": int(time.time()) + 600})
