@@ -23,7 +23,7 @@ FLOORS: list[set[str]] = [
     {"inbox", "node", "online"},
     {"protection", "publisher"},
     {"files", "loadtest", "publisher_sync", "websocket"},
-    {"http"},
+    {"capacity", "http"},
     {"assembly_backend", "assembly_inbox", "assembly_protection", "assembly_wx", "nginx"},
     {"assembly", "doctor"},
     {"server"},
@@ -33,8 +33,8 @@ FLOORS: list[set[str]] = [
 """The rooms from the ground up: the modules and packages in `gateway`. Imports point down."""
 
 PURE = (
-    "channels", "client", "config.units", "deadlines", "errors", "frames", "hub", "node.recovery",
-    "online.machine", "outbox", "protocol", "websocket.admission", "websocket.peers",
+    "capacity.formula", "channels", "client", "config.units", "deadlines", "errors", "frames", "hub",
+    "node.recovery", "online.machine", "outbox", "protocol", "websocket.admission", "websocket.peers",
 )  # fmt: skip
 """Modules without waiting, sockets, clocks and chance: what they need to know of the world is an argument."""
 
@@ -49,6 +49,9 @@ EXTRAS = {"boto3", "botocore"}
 """Libraries that may not be installed: they are imported where they are needed."""
 ON_DEMAND = {
     ("gateway.cli", "uvloop"),
+    ("gateway.cli.capacity", "asyncio"),
+    ("gateway.cli.capacity", "gateway.capacity"),
+    ("gateway.cli.capacity", "rich"),
     ("gateway.cli.doctor", "gateway.doctor"),
     ("gateway.cli.doctor", "rich"),
     ("gateway.cli.loadtest", "asyncio"),

@@ -17,6 +17,7 @@ import typer
 from gateway import logs
 from gateway.backend.app import Gateway
 from gateway.backend.base import Backend, NoBackend
+from gateway.cli.capacity import capacity
 from gateway.cli.config import ConfigOption, config_app, load_or_exit
 from gateway.cli.doctor import doctor
 from gateway.cli.loadtest import loadtest
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 app.command()(nginx)
+app.command()(capacity)
 app.command()(doctor)
 app.command()(loadtest)
 

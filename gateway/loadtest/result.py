@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from gateway.config.units import format_duration
+from gateway.config.units import MB, format_duration
 from gateway.loadtest.histogram import Histogram
 from gateway.loadtest.scenario import Pass
 from gateway.loadtest.tally import Tally
@@ -51,7 +51,13 @@ class Times(Struct):
 
 
 class Result(Struct):
-    """All of it; has a JSON form."""
+    """All of it; has a JSON form.
+
+    Attributes:
+        memory: bytes of the server's process when all were connected; `memory_growth`: from then to the end,
+            when as many are connected again: what storms leave behind.
+        cpu: the busiest process of the load generator, as a share of a core.
+    """
 
     scenario: str
     about: str
@@ -68,6 +74,8 @@ class Result(Struct):
     points: list[Point]
     storms: list[StormRound] = []
     wechat_calls: int | None = None
+    memory: float | None = None
+    memory_growth: float | None = None
     cpu: float = 0.0
     server: dict[str, float] = {}
     times: dict[str, Times] = {}
@@ -129,6 +137,8 @@ def judge(result: Result, wanted: Pass) -> list[Check]:
             passed = value is not None and value <= limit
             shown = "not measured" if value is None else str(value)
             checks.append(Check(name, limit, value, passed, f"{name} {shown}, allowed {limit}"))
+    if wanted.memory_growth is not None:
+        checks.append(_size("memory_growth", wanted.memory_growth, result.memory_growth))
     if wanted.slow_closed_least is not None:
         least = wanted.slow_closed_least
         text = f"slow_closed {total.slow_closed}, at least {least}"
@@ -140,6 +150,16 @@ def _time(name: str, limit: float, value: float | None) -> Check:
     shown = "not measured" if value is None else seconds(value)
     passed = value is not None and value <= limit
     return Check(name, limit, value, passed, f"{name} {shown}, allowed {format_duration(limit)}")
+
+
+def _size(name: str, limit: float, value: float | None) -> Check:
+    shown = "not measured" if value is None else megabytes(value)
+    passed = value is not None and value <= limit
+    return Check(name, limit, value, passed, f"{name} {shown}, allowed {megabytes(limit)}")
+
+
+def megabytes(value: float) -> str:
+    return f"{value / MB:.1f} MB"
 
 
 def seconds(value: float | None) -> str:

@@ -21,7 +21,7 @@ from gateway.loadtest.result import Point, Result, StormRound, judge, summary
 from gateway.loadtest.scenario import Scenario
 from gateway.loadtest.tally import Tally, Told
 from gateway.loadtest.target import Target
-from gateway.loadtest.watch import Watch
+from gateway.loadtest.watch import MEMORY, Watch
 from gateway.version import __version__
 
 CONNECT_PATIENCE: Final = 60.0
@@ -107,6 +107,7 @@ class Run:
         connecting = progress.seconds
         never = scenario.clients.count - sum(self._connected.values())
         calls_before = await watch.wechat_calls()
+        memory = (await watch.gauges()).get(MEMORY)
         progress.phase = "running"
         self._go(fleet, scenario.duration)
         if publishing is None:
@@ -120,7 +121,14 @@ class Run:
         fleet.order(Order("end", published=publisher.published, unsure=publisher.unsure))
         await fleet.all_told("done", END_PATIENCE)
         self._point()
-        return self._result(started, connecting, running, max(0, never), calls_before, calls_after, server)
+        result = self._result(started, connecting, running, max(0, never))
+        if calls_before is not None and calls_after is not None:
+            result.wechat_calls = calls_after - calls_before
+        if memory is not None and MEMORY in server:
+            result.memory, result.memory_growth = memory, server[MEMORY] - memory
+        result.server = server
+        result.checks = judge(result, scenario.passing)
+        return result
 
     def _go(self, fleet: Fleet, seconds: float) -> None:
         self._until = time.monotonic() + seconds
@@ -229,13 +237,9 @@ class Run:
         return CONNECT_PATIENCE + clients.count / slowest
 
     # ------------------------------------------------------------------ after
-    def _result(
-        self, started: str, connecting: float, running: float, never: int,
-        calls_before: int | None, calls_after: int | None, server: dict[str, float],
-    ) -> Result:  # fmt: skip
+    def _result(self, started: str, connecting: float, running: float, never: int) -> Result:
         scenario, total = self._scenario, self._progress.total
-        calls = None if calls_before is None or calls_after is None else calls_after - calls_before
-        result = Result(
+        return Result(
             scenario=scenario.name,
             about=scenario.about,
             target=self._target.url,
@@ -250,10 +254,6 @@ class Run:
             total=total,
             points=self._progress.points,
             storms=self._storms,
-            wechat_calls=calls,
             cpu=max(self._cpu.values(), default=0.0),
-            server=server,
             times={kind: summary(total.times(kind)) for kind in KINDS if getattr(total, kind)},
         )
-        result.checks = judge(result, scenario.passing)
-        return result

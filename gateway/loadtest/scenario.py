@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from gateway.config.types import Count, Duration, Flag, Name, Positive, PositiveSize, Rows, Text
+from gateway.config.types import Count, Duration, Flag, Name, Positive, PositiveSize, Rows, Size, Text
 from gateway.config.units import MINUTE, SECOND
 from gateway.errors import GatewayException
 
@@ -134,6 +134,7 @@ class Pass(Rows):
     reordered: Count | None = None
     errors: Count | None = None
     wechat_calls: Count | None = None
+    memory_growth: Size | None = None
     slow_closed_least: Count | None = None
 
 

@@ -7,7 +7,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from gateway.loadtest.result import Result, Times, seconds
+from gateway.config.units import MB
+from gateway.loadtest.result import Result, Times, megabytes, seconds
 from gateway.loadtest.run import Progress
 
 NAMES = {
@@ -115,6 +116,8 @@ def _counts(result: Result) -> str:
         parts.append(f"{total.slow_closed} slow clients closed")
     if total.retries:
         parts.append(f"{total.retries} sign-ins put off")
+    if result.memory is not None and result.memory_growth is not None:
+        parts.append(f"server {megabytes(result.memory)} {result.memory_growth / MB:+.1f} MB")
     if result.wechat_calls is not None:
         parts.append(f"{result.wechat_calls} calls to WeChat")
     return "; ".join(parts)

@@ -10,7 +10,8 @@ import msgspec
 from gateway.loadtest.http_line import HttpFailed, HttpLine
 from gateway.loadtest.target import Target
 
-_LINE: Final = re.compile(r"^(gateway_\w+)(?:\{([^}]*)\})? ([0-9.e+-]+)$", re.MULTILINE)
+_LINE: Final = re.compile(r"^((?:gateway|process)_\w+)(?:\{([^}]*)\})? ([0-9.e+-]+)$", re.MULTILINE)
+MEMORY: Final = "process_resident_memory_bytes"
 
 
 class Watch:
@@ -35,14 +36,14 @@ class Watch:
         found = [
             value
             for name, value in series
-            if name.startswith('gateway_upstream_calls_total{upstream="wechat"')
+            if name.startswith("gateway_upstream_calls_total{") and 'upstream="wechat"' in name
         ]
         return int(sum(found)) if found else None
 
     async def gauges(self) -> dict[str, float]:
         """A few of the server's own numbers; empty if it does not show them."""
         series = dict(await self._series())
-        wanted = ("gateway_connections", "gateway_slow_consumers_total", "gateway_loop_lag_last_seconds")
+        wanted = ("gateway_connections", "gateway_slow_consumers_total", MEMORY)
         return {name: series[name] for name in wanted if name in series}
 
     async def _series(self) -> list[tuple[str, float]]:
