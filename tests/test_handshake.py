@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import pytest
@@ -255,3 +256,27 @@ def test_any_bytes_get_one_answer(request_head: bytes) -> None:
     opened = answer(up_to_the_empty_line(request_head))
     assert opened.response.startswith(b"HTTP/1.1 4")
     assert opened.label in HANDSHAKES
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        head(),
+        head(PATH, "Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Protocol: centrifuge-json"),
+        head("/elsewhere"),
+        head(without="Upgrade"),
+    ],
+    ids=["accepted", "with extras", "wrong path", "no upgrade"],
+)
+def test_a_handshake_leaves_nothing_for_the_garbage_collector(request_head: bytes) -> None:
+    """A cycle per connection would make the collector hold the loop when thousands come at once."""
+    door = handshakes()
+    door.answer(request_head, "203.0.113.9", "")
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            door.answer(request_head, "203.0.113.9", "")
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

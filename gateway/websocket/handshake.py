@@ -24,6 +24,7 @@ HEAD_LIMIT: Final = 16 * 1024
 
 JSON_PROTOCOL: Final = Subprotocol("centrifuge-json")
 PROTOBUF_PROTOCOL: Final = Subprotocol("centrifuge-protobuf")
+_SUBPROTOCOLS: Final = (JSON_PROTOCOL, PROTOBUF_PROTOCOL)
 
 library_log = logging.getLogger("gateway.websockets")
 library_log.setLevel(logging.CRITICAL)  # the library's lines hold query strings, which hold tokens
@@ -82,9 +83,8 @@ class Handshakes:
         Arguments:
             refusal: "full" or "draining" if no client can be taken now, else empty.
         """
-        protocol = ServerProtocol(
-            subprotocols=[JSON_PROTOCOL, PROTOBUF_PROTOCOL],
-            select_subprotocol=_select_subprotocol,
+        protocol = _Library(
+            subprotocols=_SUBPROTOCOLS,
             extensions=[_DEFLATE] if self._compression else None,
             max_size=self._message_limit,
             logger=library_log,
@@ -102,6 +102,9 @@ class Handshakes:
             # Tells nobody more than their own address; shows `gateway doctor` whether the proxy passes it.
             response.headers["X-Client-IP"] = ip
         protocol.send_response(response)
+        # A generator that knows its object: left open, each handshake would be a cycle, and it is thousands of
+        # those whose collection holds the loop.
+        protocol.parser.close()
         return Opened(
             b"".join(protocol.data_to_send()),
             label,
@@ -137,12 +140,15 @@ class Handshakes:
         return "bad_request", response
 
 
-def _select_subprotocol(_protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Ours if it is offered. Others are not echoed: a client that insists sees that at once."""
-    for known in (JSON_PROTOCOL, PROTOBUF_PROTOCOL):
-        if known in offered:
-            return known
-    return None
+class _Library(ServerProtocol):
+    """A method, where the library offers an argument: bound to its object, that one would be a cycle."""
+
+    def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
+        """Ours if it is offered. Others are not echoed: a client that insists sees that at once."""
+        for known in _SUBPROTOCOLS:
+            if known in subprotocols:
+                return known
+        return None
 
 
 def _asks_for_protobuf(path: str) -> bool:
