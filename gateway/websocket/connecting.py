@@ -159,8 +159,8 @@ class Connecting:
             )
         known = request.subs or {}
         orders = [self._order(name, granted, known.get(name)) for name, granted in wanted.items()]
-        if len(orders) == 1:  # by far the most frequent, and not worth a task
-            return [await self._join(client, orders[0])]
+        if len(orders) <= 1:  # by far the most frequent, and not worth a task
+            return [await self._join(client, order) for order in orders]
         joined = await asyncio.gather(
             *(self._join(client, order) for order in orders), return_exceptions=True
         )

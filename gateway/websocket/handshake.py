@@ -102,8 +102,8 @@ class Handshakes:
             # Tells nobody more than their own address; shows `gateway doctor` whether the proxy passes it.
             response.headers["X-Client-IP"] = ip
         protocol.send_response(response)
-        # A generator that knows its object: left open, each handshake would be a cycle, and it is thousands of
-        # those whose collection holds the loop.
+        # A generator that knows its object: left open, each handshake would be a cycle, and collecting
+        # thousands of them holds the loop.
         protocol.parser.close()
         return Opened(
             b"".join(protocol.data_to_send()),
