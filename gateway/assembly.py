@@ -15,6 +15,7 @@ from fastapi import APIRouter
 from gateway.assembly_backend import attach, build_backend, kept_headers
 from gateway.assembly_inbox import InboxParts, build_inbox
 from gateway.assembly_protection import ProtectionParts, build_protection
+from gateway.assembly_safety import SafetyParts, build_safety
 from gateway.assembly_wx import WxParts, build_wx
 from gateway.auth.access_tokens_redis import RedisTokenStorage
 from gateway.auth.claims_redis import RedisCodeClaims
@@ -24,6 +25,7 @@ from gateway.auth.sessions import MemorySessionStore, SessionKeyCipher, SessionS
 from gateway.auth.sessions_redis import RedisSessionStore
 from gateway.auth.signin import CodeClaims, MemoryCodeClaims, SignIn
 from gateway.auth.tokens import TokenVerifier
+from gateway.auth.windows import MemoryWindows, RedisWindows, Windows
 from gateway.backend.base import Backend
 from gateway.brokers.base import Broker, PresenceStore
 from gateway.brokers.memory import MemoryBroker, MemoryPresenceStore
@@ -42,6 +44,8 @@ from gateway.online.store import PARTITIONS, MemoryOnlineStore, OnlineStore, Red
 from gateway.outbox import Outboxes
 from gateway.protection.audit import AuditLog, MemoryAuditLog, RedisAuditLog
 from gateway.protection.store import ListStore, MemoryListStore, RedisListStore
+from gateway.safety.media import EVENT
+from gateway.safety.pending import MemoryPending, Pending, RedisPending
 from gateway.sockets import connections_possible
 from gateway.websocket.commands import Commands
 from gateway.websocket.connecting import Connecting
@@ -53,6 +57,7 @@ from gateway.websocket.peers import Peers
 from gateway.wechat.access_token import MemoryTokenStorage, TokenStorage
 from gateway.wechat.api import App, Outcome, WeChatAPI
 from gateway.wechat.sandbox import Sandbox, sandbox_router
+from gateway.wechat.sandbox_safety import Callback
 
 SWEEPS_PER_INTERVAL = 20
 """How finely the shortest deadline is kept: a ping timeout of 8 s is noticed within 0.4 s."""
@@ -79,6 +84,7 @@ class Parts:
     backend: Backend
     inbox: InboxParts
     online: Online
+    safety: SafetyParts
 
     async def check(self) -> None:
         """Everything that is asked of Redis once, so that a missing permission shows at start."""
@@ -92,6 +98,7 @@ class Parts:
         self.tokens.load_keys(*_token_keys(settings))
         self.sign_in.load_apps(_apps(settings, self.upstream, self.metrics, self.sandbox_url))
         self.wx.reload(settings)
+        self.safety.load(settings, self.wx.services.open_data.apis)
 
 
 def build(settings: Settings, backend: Backend, call_soon: Callable[..., object], sandbox_url: str) -> Parts:
@@ -141,6 +148,9 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         sandbox_url,
     )
     inbox = build_inbox(settings, node, broker, metrics)
+    apis = wx.services.open_data.apis
+    safety = build_safety(settings, apis, stores.windows, stores.pending, metrics)
+    wx.services.callbacks.watchers[EVENT] = safety.media.on_event
     jwks = Jwks(settings.client.token_jwks_url, upstream) if settings.client.token_jwks_url else None
     tokens = _tokens(settings, jwks)
     authenticator = Authenticator(
@@ -173,12 +183,23 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         tokens,
         backend,
         builtins={**inbox.builtins, **online.builtins},
+        texts=safety.texts,
         wall=time.time,
     )
     expiry = Expiry(node, backend, clock=clock)
     shared = _sockets(settings, node, connecting, expiry, commands, outboxes, metrics)
     shared.tap = protection.tracer.tap
-    files = Files(settings, node, authenticator, backend, metrics, ledger=stores.ledger)
+    files = Files(
+        settings,
+        node,
+        authenticator,
+        backend,
+        metrics,
+        ledger=stores.ledger,
+        texts=safety.texts,
+        media=safety.media,
+        base_url=sandbox_url.removesuffix("/sandbox") if settings.wechat.sandbox else "",
+    )
     attach(backend, node, files)
     metrics.watch(lambda: _counts(node, shared.connections))
     return Parts(
@@ -191,7 +212,7 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         upstream=upstream,
         jwks=jwks,
         tokens=tokens,
-        sandbox=_sandbox(settings),
+        sandbox=_sandbox(settings, sandbox_url),
         sandbox_url=sandbox_url,
         wx=wx,
         files=files,
@@ -199,6 +220,7 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         protection=protection,
         inbox=inbox,
         online=online,
+        safety=safety,
     )
 
 
@@ -258,6 +280,8 @@ class Stores(NamedTuple):
     access_tokens: TokenStorage
     lists: ListStore
     audit: AuditLog
+    windows: Windows
+    pending: Pending
     ledger: Ledger | None
     """What users have uploaded, where other processes have to know it."""
 
@@ -275,6 +299,8 @@ def _stores(settings: Settings, node_id: str, metrics: Metrics) -> Stores:
             MemoryTokenStorage(),
             MemoryListStore(),
             MemoryAuditLog(),
+            MemoryWindows(time.time),
+            MemoryPending(),
             None,
         )
     prefix = settings.redis.prefix
@@ -288,6 +314,8 @@ def _stores(settings: Settings, node_id: str, metrics: Metrics) -> Stores:
         RedisTokenStorage(broker.topology, cipher, prefix, time.time),
         RedisListStore(broker.topology, prefix),
         RedisAuditLog(broker.topology, prefix),
+        RedisWindows(broker.topology, prefix, time.time),
+        RedisPending(broker.topology, prefix),
         RedisLedger(broker.topology, prefix),
     )
 
@@ -336,11 +364,20 @@ def _token_keys(settings: Settings) -> tuple[str, str, str]:
     )
 
 
-def _sandbox(settings: Settings) -> APIRouter | None:
+def _sandbox(settings: Settings, sandbox_url: str) -> APIRouter | None:
     if not settings.wechat.sandbox:
         return None
     apps = {app.appid: app.secret.get_secret_value() for app in settings.wechat.apps}
-    return sandbox_router(Sandbox(apps, now=time.time))
+    base = sandbox_url.removesuffix("/sandbox")
+    callbacks = {
+        app.appid: Callback(
+            f"{base}/wx/callback/{app.appid}",
+            app.callback_token.get_secret_value(),
+            app.encoding_aes_key.get_secret_value(),
+        )
+        for app in settings.wechat.apps
+    }
+    return sandbox_router(Sandbox(apps, now=time.time, callbacks=callbacks))
 
 
 def _limits(settings: Settings) -> Limits:

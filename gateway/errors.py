@@ -100,6 +100,11 @@ ERROR_UPLOAD_CHECKSUM = Error(426, "checksum mismatch", temporary=True)
 ERROR_UPLOAD_BUSY = Error(427, "this upload is being written to", temporary=True)
 ERROR_FILE_RANGE = Error(428, "range not satisfiable")
 
+# Ours, of content safety.
+ERROR_CONTENT_RISKY = Error(440, "this content is not allowed")
+ERROR_CONTENT_REVIEW = Error(441, "this content needs a look first")
+ERROR_CONTENT_UNCHECKED = Error(442, "content cannot be checked now, try again later", temporary=True)
+
 # Ours, of the team's backend.
 ERROR_BACKEND_FAILED = Error(450, "the backend failed")
 

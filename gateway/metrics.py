@@ -87,6 +87,11 @@ INBOX: Final = (
 USER_EVENTS: Final = ("online", "background", "disconnect", "unsubscribe", OTHER)
 USER_EVENT_OUTCOMES: Final = ("delivered", "refused", "expired", "collapsed", OTHER)
 """`refused`: it comes again; `expired`: given up; `collapsed`: left out because too many waited."""
+CONTENT_KINDS: Final = ("text", "media", OTHER)
+CONTENT_OUTCOMES: Final = (
+    "pass", "review", "risky", "unavailable", "timeout", "quota", "crowded", "openid", "too_long", OTHER,
+)  # fmt: skip
+"""`unavailable` to `openid`: could not be checked; then the configuration decides."""
 RECOVERIES: Final = ("recovered", "too_old", "other_epoch", OTHER)
 ERROR_CODES: Final = (*(str(code) for code in ERRORS), OTHER)
 CLOSE_CODES: Final = ("1000", "1001", "1005", "1006")
@@ -128,6 +133,7 @@ class Metrics:
         slow_consumers: clients closed because they did not read.
         broker_gaps: times that publications may have been missed and history was read.
         inbox_bytes: that wait in all inboxes, as this node last heard.
+        content_cached: texts whose verdict was known already.
         uploads_running: files that are coming in. upload_bytes, download_bytes: of files, so far.
         users_online, users_background: over all nodes, as the last sweep found them.
         user_events_waiting: for the backend, over all nodes. user_events_age: seconds of the oldest.
@@ -144,6 +150,7 @@ class Metrics:
         self.bytes_out = 0
         self.slow_consumers = 0
         self.broker_gaps = 0
+        self.content_cached = 0
         self.uploads_running = 0
         self.upload_bytes = 0
         self.download_bytes = 0
@@ -170,6 +177,7 @@ class Metrics:
         self._recoveries = dict.fromkeys(RECOVERIES, 0)
         self._inbox = dict.fromkeys(INBOX, 0)
         self._user_events = {(kind, outcome): 0 for kind in USER_EVENTS for outcome in USER_EVENT_OUTCOMES}
+        self._content_checks = {(kind, outcome): 0 for kind in CONTENT_KINDS for outcome in CONTENT_OUTCOMES}
         self._connects = {(way, outcome): 0 for way in CONNECT_WAYS for outcome in CONNECT_OUTCOMES}
         self._upstream_calls = {(name, outcome): 0 for name in UPSTREAMS for outcome in UPSTREAM_OUTCOMES}
         self._api_calls = {(method, outcome): 0 for method in API_METHODS for outcome in API_OUTCOMES}
@@ -284,6 +292,11 @@ class Metrics:
         self._api_calls[name, outcome if outcome in API_OUTCOMES else OTHER] += 1
         self._api_seconds[name].observe(seconds)
 
+    def content_check(self, kind: str, outcome: str) -> None:
+        """What the content check of one publication, or one file, came to."""
+        name = kind if kind in CONTENT_KINDS else OTHER
+        self._content_checks[name, outcome if outcome in CONTENT_OUTCOMES else OTHER] += 1
+
     def broker_error(self, operation: str) -> None:
         self._broker_errors[operation if operation in self._broker_errors else OTHER] += 1
 
@@ -326,6 +339,9 @@ class _Reader(Collector):
         )
         yield _counter(
             "upstream_calls", "Calls to other servers.", metrics._upstream_calls, "upstream", "outcome"
+        )
+        yield _counter(
+            "content_checks", "Content checks of clients.", metrics._content_checks, "kind", "outcome"
         )
         yield _counter("api_calls", "Calls of the server API.", metrics._api_calls, "method", "outcome")
         yield _counter(
@@ -397,6 +413,7 @@ class _Reader(Collector):
             ("upload_bytes", "Bytes of files from clients.", metrics.upload_bytes),
             ("download_bytes", "Bytes of files to clients.", metrics.download_bytes),
             ("slow_consumers", "Clients closed because they did not read.", metrics.slow_consumers),
+            ("content_cached", "Texts whose verdict was known already.", metrics.content_cached),
             ("broker_gaps", "Times that history closed a gap of the broker.", metrics.broker_gaps),
         ):
             yield CounterMetricFamily(f"gateway_{name}", text, value=value)

@@ -159,6 +159,7 @@ class Server:
         await parts.wx.close()
         await parts.backend.close()
         await parts.files.close()
+        await parts.safety.close()
         await parts.sign_in.close()
         if parts.jwks is not None:
             await parts.jwks.close()

@@ -27,14 +27,15 @@ LABELS = {
     | set(module.CALLBACKS)
     | set(module.UPLOADS)
     | set(module.USER_EVENT_OUTCOMES)
-    | set(module.RECOVERIES),
+    | set(module.RECOVERIES)
+    | set(module.CONTENT_OUTCOMES),
     "upstream": set(module.UPSTREAMS),
     "operation": set(module.BROKER_OPERATIONS),
     "sdk": set(module.SDKS),
     "code": set(module.ERROR_CODES) | set(module.DISCONNECT_CODES) | set(module.UNSUBSCRIBE_CODES),
     "event": set(module.INBOX),
     "version": {__version__},
-    "kind": set(module.USER_EVENTS),
+    "kind": set(module.USER_EVENTS) | set(module.CONTENT_KINDS),
     "state": {"online", "background"},
 }
 
@@ -81,6 +82,7 @@ def test_nothing_that_clients_say_becomes_a_label(text: str, code: int) -> None:
     metrics.api_call(text, text, 0.1)
     metrics.broker_error(text)
     metrics.user_event(text, text)
+    metrics.content_check(text, text)
     assert set(samples(metrics)) == before
 
 

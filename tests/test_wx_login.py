@@ -220,7 +220,7 @@ async def test_no_secret_reaches_a_log_or_an_answer(world: World, caplog: pytest
     seen = "".join(lines) + repr(world.logged) + "".join(texts)
     parts = world.server._parts
     assert parts is not None
-    tokens = [api._tokens._token for api in parts.wx.services.open_data.apis.values()]
+    tokens = [api.tokens._token for api in parts.wx.services.open_data.apis.values()]
     access = [token.value for token in tokens if token]
     assert access
     for secret in (SECRET, key, code, phone.token, *access):

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from gateway.config.backend import Backend
 from gateway.config.files import Files
 from gateway.config.rows_inbox import Inbox, Notify
+from gateway.config.safety import Safety
 from gateway.config.types import (
     Address,
     AESKey,
@@ -268,6 +269,13 @@ class ChannelOptions(Rows):
     """Allow channels that name their users: `chat#alice,bob` is open to alice and bob."""
     channel_regex: Regex = ""
     """Only names matching this are accepted. Also what permits names outside ASCII."""
+    content_check: Annotated[
+        Literal["off", "text", "media", "all"], *choice("off", "text", "media", "all")
+    ] = "off"
+    """Show what clients publish to WeChat's content checks first: texts to `msg_sec_check`, uploaded pictures
+    and recordings to `media_check_async`, or both. See the section `safety`."""
+    content_check_fields: Texts = ()
+    """Which fields of a publication are text: `["text", "author.name"]`. Empty: every string in it."""
     delta_publish: Flag = False
     """Send only the difference to the previous message. Not available yet."""
     allowed_delta_types: Texts = ()
@@ -373,6 +381,7 @@ class Settings(Rows):
     files: Files = Files()
     inbox: Inbox = Inbox()
     notify: Notify = Notify()
+    safety: Safety = Safety()
     log: Log = Log()
     shutdown: Shutdown = Shutdown()
 

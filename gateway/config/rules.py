@@ -188,6 +188,24 @@ def callbacks_have_a_token(settings: Settings) -> Iterator[Problem]:
 
 
 @rule
+def checks_have_an_app(settings: Settings) -> Iterator[Problem]:
+    """`content_check` needs `wechat.apps`, and for files their `callback_token` and `files.public_url`."""
+    apps, public = settings.wechat.apps, settings.files.public_url or settings.wechat.sandbox
+    for path, options in _option_tables(settings):
+        key = (*path, "content_check")
+        if options.content_check != "off" and not apps:
+            yield Problem(key, "it asks WeChat: add your mini-program", also=(("wechat", "apps"),))
+        if options.content_check in ("media", "all"):
+            for index, app in enumerate(apps):
+                if not app.callback_token.get_secret_value():
+                    token = ("wechat", "apps", index, "callback_token")
+                    yield Problem(key, "set callback_token of each app: verdicts are pushed", also=(token,))
+            if not public:
+                url = ("files", "public_url")
+                yield Problem(key, "set files.public_url: WeChat fetches files there", also=(url,))
+
+
+@rule
 def callback_channels_exist(settings: Settings) -> Iterator[Problem]:
     """The namespace in `callback_channel` of an app is one of `channels.namespaces`."""
     for index, app in enumerate(settings.wechat.apps):

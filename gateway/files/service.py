@@ -32,8 +32,16 @@ from gateway.files.thumbnails import Thumbnails
 from gateway.metrics import Metrics
 from gateway.node.node import Node, PublishRequestOptions
 from gateway.protocol import ClientInfo, one_line
+from gateway.safety.checker import TextChecker
+from gateway.safety.media import MediaChecker
+from gateway.safety.pending import Held
 from gateway.storage.base import Meta, Storage, Writer
 from gateway.storage.local import LocalStorage
+
+CHECKING: Final = "checking"
+"""The state of a file in quarantine."""
+INSPECTION: Final = 3600.0
+"""Seconds that WeChat has to fetch a file."""
 
 log = structlog.get_logger()
 _encode: Final = msgspec.json.Encoder().encode
@@ -43,6 +51,8 @@ class Files:
     """All that concerns files in one process.
 
     Arguments:
+        texts, media: content safety, for channels that want it.
+        base_url: where this gateway is, for WeChat's servers, if `files.public_url` does not say.
         wall: unix seconds. clock: monotonic seconds.
     """
 
@@ -56,6 +66,9 @@ class Files:
         *,
         storage: Storage | None = None,
         ledger: Ledger | None = None,
+        texts: TextChecker | None = None,
+        media: MediaChecker | None = None,
+        base_url: str = "",
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,6 +80,9 @@ class Files:
             Allowance(rows.quota_bytes_per_day, rows.quota_files_per_day, rows.max_uploads_per_user), wall
         )
         self._ledger = ledger
+        self.texts = texts
+        self.media = media
+        self._base_url = (rows.public_url or base_url).rstrip("/")
         self.partials = Partials(Path(rows.directory) / "partial", rows.resumable_ttl, wall)
         self.thumbnails = Thumbnails(self.storage)
         self.metrics = metrics
@@ -81,12 +97,16 @@ class Files:
     def start(self) -> None:
         """Begin to sweep."""
         self._sweeper = asyncio.create_task(self._sweep_forever())
+        if self.media is not None:
+            self.media.start(self)
 
     async def close(self) -> None:
         """End the sweeper and the threads. Requests are over by now."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
+        if self.media is not None:
+            await self.media.close()
         await self.partials.close()
         await self.thumbnails.close()
         await self.storage.close()
@@ -178,17 +198,62 @@ class Files:
         if asked is not None:
             await asked
 
-    async def announce(self, owner: Owner, meta: Meta) -> None:
-        """Publish the file in its channel."""
+    async def announce(self, meta: Meta, key: str = "") -> None:
+        """Publish the file in its channel; with a `key` only once."""
         data = one_line(_encode({"type": "file", "file": self.describe(meta)}))
-        info = ClientInfo(owner.user, "")
-        await self._node.publish(meta.channel, data, PublishRequestOptions(info=info))
+        options = PublishRequestOptions(info=ClientInfo(meta.user, ""), idempotency_key=key)
+        await self._node.publish(meta.channel, data, options)
+
+    # ------------------------------------------------------------------ quarantine
+    def checks(self, channel: str) -> tuple[TextChecker | None, MediaChecker | None]:
+        """Who judges the name, and who the content, of a file on its way into a channel."""
+        options = self._node.rules.options(channel)
+        texts = self.texts if self.texts is not None and self.texts.wanted(options) else None
+        return texts, self.media if self.media is not None and self.media.wanted(options) else None
+
+    def inspection_link(self, file_id: str) -> str:
+        """An address at which WeChat's servers, and nobody else, may read a file in quarantine."""
+        expires = int(self.wall() + INSPECTION)
+        return f"{self._base_url}/files/{file_id}?inspect=1&{self.links.sign(f'inspect:{file_id}', expires)}"
+
+    async def release(self, held: Held) -> None:
+        """See `safety.media.Keeper`."""
+        meta = await self.storage.stat(held.file)
+        if meta is None:
+            return
+        meta = msgspec.structs.replace(meta, state="", expires=held.expires)
+        try:
+            if not await self.storage.update(meta):
+                return
+            await self.announce(meta, key=f"file:{meta.id}")
+        except ClientError as error:  # the channel is gone, and so is the reason to keep it
+            log.warning("a released file has nowhere to go", file=meta.id, problem=error.detail)
+            await self.refuse(held, "channel")
+            return
+        self._tell(held, "done")
+
+    async def refuse(self, held: Held, reason: str) -> None:
+        """See `safety.media.Keeper`."""
+        if await self.storage.delete(held.file):
+            self._tell(held, "refused", reason=reason)
+
+    def _tell(self, held: Held, state: str, **more: str) -> None:
+        """The owner hears of it on the personal channel, also later, if that keeps a history."""
+        if not self._tells_progress:
+            return
+        about = {"type": "upload", "id": held.file, "name": held.name, "total": held.size}
+        data = one_line(_encode(about | {"state": state, "received": held.size} | more))
+
+        async def tell() -> None:
+            await self._node.publish(self._node.rules.personal(held.user), data)
+
+        self._node.spawn(tell())
 
     # ------------------------------------------------------------------ out
-    async def find(self, file_id: str) -> Meta:
-        """Raises ClientError 422 where there is none, or not any more."""
+    async def find(self, file_id: str, *, held: bool = False) -> Meta:
+        """Raises ClientError 422 where there is none, or not any more; or not yet, unless `held`."""
         meta = await self.storage.stat(file_id)
-        if meta is None or meta.expired(self.wall()):
+        if meta is None or meta.expired(self.wall()) or (meta.state and not held):
             raise ClientError(ERROR_FILE_NOT_FOUND)
         return meta
 
@@ -213,7 +278,9 @@ class Files:
         }
         if meta.width:
             told |= {"width": meta.width, "height": meta.height}
-        if meta.expires:
+        if meta.state:
+            told["state"] = meta.state
+        elif meta.expires:
             told["expires"] = int(meta.expires)
         return told
 
@@ -263,9 +330,16 @@ class Upload:
         files, owner = self._files, self._owner
         if options.channel:
             await files.access.check_publish(owner, options.channel)
+        texts, media = files.checks(options.channel) if options.channel else (None, None)
         facts = await self.intake.finish()
         meta = self._describe(facts, options)
+        if media is not None:
+            media.check_kind(meta.type, meta.size)
+        if texts is not None and self._name:
+            await texts.check_texts(owner.user, owner.appid, [self._name])
         await files.judge(owner, meta, self._writer)
+        if media is not None:
+            return await self._hold(meta, media)
         await self._writer.commit(meta)
         self.meta = meta
         if meta.channel:
@@ -273,6 +347,31 @@ class Upload:
         if self.progress is not None:
             self.progress.ends("done", self.intake.received)
         return meta
+
+    async def _hold(self, meta: Meta, media: MediaChecker) -> Meta:
+        """Keep it unseen until WeChat has looked at it."""
+        files = self._files
+        held = Held(meta.id, meta.user, meta.appid, meta.name, meta.size, meta.expires)
+        meta = msgspec.structs.replace(meta, state=CHECKING, expires=media.forgotten_at)
+        await self._writer.commit(meta)
+        self.meta = meta
+        try:
+            asked = await media.begin(held, meta.type, files.inspection_link(meta.id))
+        except (ClientError, UpstreamError):
+            await self._withdraw(meta)
+            raise
+        if not asked:
+            await files.release(held)
+            return msgspec.structs.replace(meta, state="", expires=held.expires)
+        if self.progress is not None:
+            self.progress.ends(CHECKING, self.intake.received)
+        return meta
+
+    async def _withdraw(self, meta: Meta) -> None:
+        """Who is told of a failure sends again."""
+        with contextlib.suppress(UpstreamError):
+            await self._files.storage.delete(meta.id)
+        self.meta = None
 
     def _describe(self, facts: Facts, options: FileOptions) -> Meta:
         now = self._files.wall()
@@ -293,13 +392,10 @@ class Upload:
         )
 
     async def _announce(self, meta: Meta) -> None:
-        """The file is there, whatever becomes of the publication: who is told of a failure sends again."""
         try:
-            await self._files.announce(self._owner, meta)
+            await self._files.announce(meta)
         except (ClientError, UpstreamError):
-            with contextlib.suppress(UpstreamError):
-                await self._files.storage.delete(meta.id)
-            self.meta = None
+            await self._withdraw(meta)
             raise
 
 

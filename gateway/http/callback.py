@@ -9,7 +9,7 @@ Who is not WeChat learns nothing: one answer, 403, for everything that can be wr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -64,6 +64,8 @@ class CallbackDesk:
         self._node = node
         self._metrics = metrics
         self._wall = wall
+        self.watchers: dict[str, Callable[[WeChatEvent], Awaitable[None]]] = {}
+        """Rooms of the gateway's own that hear of an event, by its name, before anybody else does."""
         self._handling = 0
         self._next_log = 0.0
 
@@ -126,6 +128,8 @@ class CallbackDesk:
 
     async def _handle(self, app: CallbackApp, event: WeChatEvent) -> None:
         try:
+            if (watcher := self.watchers.get(event.event)) is not None:
+                await watcher(event)
             await self._publish(app, event)
             await self._tell_backend(event)
         finally:

@@ -41,8 +41,8 @@ def files_router(files: Files) -> APIRouter:
 
     @router.get("/files/{file_id}/info")
     async def info(file_id: str, request: Request) -> dict[str, Any]:
-        """What is known of a file, as its upload was answered."""
-        meta, _ = await _readable(files, file_id, request)
+        """What is known of a file, as its upload was answered; of one in quarantine its owner is told so."""
+        meta, _ = await _readable(files, file_id, request, held=True)
         return files.describe(meta)
 
     @router.post("/files/{file_id}/link")
@@ -59,7 +59,7 @@ def files_router(files: Files) -> APIRouter:
     async def delete(file_id: str, request: Request) -> Response:
         """Delete a file of one's own."""
         owner = await files.access.owner(request.headers)
-        meta = await files.find(file_id)
+        meta = await files.find(file_id, held=True)
         if not owner.owns(meta):
             raise ClientError(ERROR_FILE_NOT_FOUND)
         await files.storage.delete(file_id)
@@ -68,11 +68,14 @@ def files_router(files: Files) -> APIRouter:
     return router
 
 
-async def _readable(files: Files, file_id: str, request: Request) -> tuple[Meta, Owner]:
+async def _readable(
+    files: Files, file_id: str, request: Request, *, held: bool = False
+) -> tuple[Meta, Owner]:
     """A file that the user of the request may read; for everybody else there is none."""
     owner = await files.access.owner(request.headers)
-    meta = await files.find(file_id)
-    if not await files.access.may_read(owner, meta):
+    meta = await files.find(file_id, held=held)
+    allowed = owner.owns(meta) if meta.state else await files.access.may_read(owner, meta)
+    if not allowed:
         raise ClientError(ERROR_FILE_NOT_FOUND)
     return meta, owner
 

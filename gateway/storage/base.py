@@ -39,6 +39,7 @@ class Meta(Struct, frozen=True, omit_defaults=True):
         channel: where it was sent to; it decides who may read with the visibility `channel`.
         created, expires: unix seconds; an `expires` of 0 is never.
         width, height: pixels of an image as stored, before any turn; 0 where unknown.
+        state: "checking" while nobody may see it; else empty.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Meta(Struct, frozen=True, omit_defaults=True):
     expires: float = 0.0
     width: int = 0
     height: int = 0
+    state: str = ""
 
     def expired(self, now: float) -> bool:
         return 0 < self.expires <= now
@@ -100,6 +102,9 @@ class Storage(Protocol):
 
     def read(self, file_id: str, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` up to `stop`; fewer where the file is deleted meanwhile."""
+
+    async def update(self, meta: Meta) -> bool:
+        """Change what is known of a file, in one step; False where there is no such file any more."""
 
     async def delete(self, file_id: str) -> bool:
         """Remove a file and its variants; whether there was one."""

@@ -76,11 +76,33 @@ class LocalStorage:
         target.parent.mkdir(parents=True, exist_ok=True)
         if new_shard:
             _sync(self._files)
+        self._note_expiry(meta)
+        folder.rename(target)
+        _sync(target.parent)
+
+    async def update(self, meta: Meta) -> bool:
+        """See `Storage.update`."""
+        return await self._run(self._update, meta)
+
+    def _update(self, meta: Meta) -> bool:
+        folder = self._folder(meta.id)
+        part = folder / f"meta.{new_id()[:8]}.part"
+        self._note_expiry(meta)
+        try:
+            with part.open("wb") as file:
+                file.write(msgspec.json.encode(meta))
+                file.flush()
+                os.fsync(file.fileno())
+            part.rename(folder / "meta.json")
+            _sync(folder)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _note_expiry(self, meta: Meta) -> None:
         if meta.expires:
             self._expiry.mkdir(exist_ok=True)
             (self._expiry / f"{int(meta.expires):012d}-{meta.id}").touch()
-        folder.rename(target)
-        _sync(target.parent)
 
     # ------------------------------------------------------------------ out
     def _folder(self, file_id: str) -> Path:
@@ -198,7 +220,7 @@ class LocalStorage:
         if not when.isdigit() or int(when) > now or not is_id(file_id):
             return False
         meta = self._stat(file_id)
-        gone = meta is not None and meta.expires <= now + 1 and self._delete(file_id)
+        gone = meta is not None and meta.expired(now + 1) and self._delete(file_id)
         note.unlink(missing_ok=True)
         return gone
 

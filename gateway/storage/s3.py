@@ -157,6 +157,17 @@ class S3Storage:
             self.call("put_object", f"expiry/{int(meta.expires):012d}-{meta.id}", Body=b"")
         self.call("put_object", f"meta/{meta.id}.json", Body=msgspec.json.encode(meta))
 
+    async def update(self, meta: Meta) -> bool:
+        """See `Storage.update`."""
+
+        def update() -> bool:
+            if self._stat(meta.id) is None:
+                return False
+            self.place(meta)
+            return True
+
+        return await self.run(update)
+
     async def read(self, file_id: str, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         """See `Storage.read`."""
         if stop <= start:
@@ -253,7 +264,10 @@ class S3Storage:
             when, _, file_id = key.removeprefix("expiry/").partition("-")
             if not when.isdigit() or int(when) > now:
                 break  # in the order of time
-            swept += self._delete(file_id)
+            meta = self._stat(file_id)
+            # Its end may have been moved since the note was made.
+            if meta is None or meta.expired(now + 1):
+                swept += self._delete(file_id)
             self.call("delete_object", key)
         return swept
 

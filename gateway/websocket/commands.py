@@ -13,7 +13,7 @@ from gateway.backend.base import Backend, Published
 from gateway.brokers.base import HistoryFilter
 from gateway.channels import Channels, Who
 from gateway.client import Client
-from gateway.config import Settings
+from gateway.config import ChannelOptions, Settings
 from gateway.errors import (
     DISCONNECT_BAD_REQUEST,
     DISCONNECT_INVALID_TOKEN,
@@ -53,6 +53,7 @@ from gateway.protocol import (
     encode_rpc,
     ttl_until,
 )
+from gateway.safety.checker import TextChecker
 from gateway.websocket.connecting import Connecting
 from gateway.websocket.permission import Permissions
 
@@ -71,6 +72,7 @@ class Commands:
 
     Arguments:
         builtins: the gateway's own rpc methods, by name; the team's code does not see them.
+        texts: judges what clients publish, where the channel wants that.
         wall: unix seconds.
     """
 
@@ -83,8 +85,10 @@ class Commands:
         backend: Backend,
         *,
         builtins: Mapping[str, Builtin],
+        texts: TextChecker,
         wall: Callable[[], float],
     ) -> None:
+        self._texts = texts
         self._settings = settings
         self._node = node
         self._rules: Channels = node.rules
@@ -211,9 +215,12 @@ class Commands:
     # right after its last command has had it granted.
     def _publish(self, client: Client, command_id: int, request: PublishRequest) -> Pending:
         asked = self._permissions.publish(client, request)
+        rules = self._rules.options(request.channel)
 
         async def publish() -> None:
             data, options = request.data, PublishRequestOptions(info=client.info())
+            if rules.content_check != "off":
+                await self._check_text(client, rules, data, asked)
             if asked is not None:
                 answer = await asked
                 data, options = answer.data or data, _publish_options(client, answer)
@@ -221,6 +228,17 @@ class Commands:
             _reply(client, command_id, "publish", _EMPTY)
 
         return publish()
+
+    async def _check_text(
+        self, client: Client, rules: ChannelOptions, data: Raw, asked: Coroutine[Any, Any, Any] | None
+    ) -> None:
+        """Before the team's code sees it: that might keep it, or pass it on."""
+        try:
+            await self._texts.check(client.user, client.appid, rules, bytes(data))
+        except BaseException:
+            if asked is not None:
+                asked.close()
+            raise
 
     def _presence(self, client: Client, command_id: int, request: PresenceRequest) -> Pending:
         self._permissions.check("presence", client, request.channel)

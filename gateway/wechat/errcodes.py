@@ -68,7 +68,11 @@ MEANINGS: Final[dict[int, Meaning]] = {
     40029: _BAD_CODE,  # another app's, older than 5 minutes, or garbage
     40163: _BAD_CODE,  # used before
     41008: _BAD_CODE,  # js_code missing
+    45009: Meaning("quota", ERROR_WECHAT_BUSY),  # of a day
     45011: Meaning("quota", ERROR_WECHAT_BUSY),
+    40003: Meaning("refused", ERROR_WECHAT_BUSY),  # an openid that is none here
+    43104: Meaning("refused", ERROR_WECHAT_BUSY),  # an openid of another app
+    61010: Meaning("refused", ERROR_WECHAT_BUSY),  # a user who has not been here within two hours
     40226: _BLOCKED,  # a high-risk user
     50002: _BLOCKED,  # user limited
     40001: _SECRET,

@@ -35,7 +35,7 @@ class OpenAPI:
     def __init__(self, calls: WeChatCalls, tokens: AccessTokenKeeper) -> None:
         self.app = calls.app
         self._calls = calls
-        self._tokens = tokens
+        self.tokens = tokens
 
     def __repr__(self) -> str:
         return f"<OpenAPI {self.app.appid}>"
@@ -74,18 +74,28 @@ class OpenAPI:
 
     async def close(self) -> None:
         """End what is in flight."""
-        await self._tokens.close()
+        await self.tokens.close()
 
     async def _ask(
         self, path: str, params: Mapping[str, str], body: Mapping[str, Any] | None = None
     ) -> Reply:
-        """With the access token; once more with another one where WeChat refuses it, which spends no code."""
-        token = await self._tokens.get()
-        reply = await self._calls.ask(path, {"access_token": token, **params}, body)
-        if reply.errcode in TOKEN_ERRCODES:
-            token = await self._tokens.replace(token)
-            reply = await self._calls.ask(path, {"access_token": token, **params}, body)
-        return reply
+        return await ask_with_token(self._calls, self.tokens, path, params, body)
+
+
+async def ask_with_token(
+    calls: WeChatCalls,
+    tokens: AccessTokenKeeper,
+    path: str,
+    params: Mapping[str, str],
+    body: Mapping[str, Any] | None = None,
+) -> Reply:
+    """With the access token; once more with another one where WeChat refuses it, which spends no code."""
+    token = await tokens.get()
+    reply = await calls.ask(path, {"access_token": token, **params}, body)
+    if reply.errcode in TOKEN_ERRCODES:
+        token = await tokens.replace(token)
+        reply = await calls.ask(path, {"access_token": token, **params}, body)
+    return reply
 
 
 def _about(openid: str, session_key: str) -> dict[str, str]:

@@ -5,7 +5,8 @@ the real server does, down to what is surprising there: HTTP 200 for every refus
 no errcode on success, an rid in each errmsg. Nothing real is asked, and no session key leaves it except
 through that exchange and a reset.
 
-This module signs in; `sandbox_open` has what needs an access token, `sandbox_push` sends callbacks.
+This module signs in; `sandbox_open` has what needs an access token, `sandbox_safety` the content checks,
+`sandbox_push` sends callbacks.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from gateway.wechat.sandbox_common import (
     refusal,
     text_answer,
 )
-from gateway.wechat.sandbox_open import OpenDesk, open_router
+from gateway.wechat.sandbox_open import OpenDesk, open_router, read_json
 from gateway.wechat.sandbox_push import push_router
+from gateway.wechat.sandbox_safety import Callback, SafetyDesk, safety_router
 
 CODE_LIFETIME = 300.0  # https://developers.weixin.qq.com/miniprogram/dev/api/open-api/login/wx.login.html
 KEY_MIN_AGE = 600.0
@@ -50,7 +52,13 @@ FaultKind = Literal[
     "busy", "slow", "bad_gateway", "html", "quota", "silence", "blocked", "token_invalid", "token_expired"
 ]
 ApiName = Literal[
-    "jscode2session", "stable_token", "getuserphonenumber", "checksession", "resetusersessionkey"
+    "jscode2session",
+    "stable_token",
+    "getuserphonenumber",
+    "checksession",
+    "resetusersessionkey",
+    "msg_sec_check",
+    "media_check_async",
 ]
 
 _FAULT_ERRCODE: dict[FaultKind, int] = {
@@ -126,9 +134,15 @@ class Sandbox:
     """The state behind the routes. Bounded: the oldest codes and users make room for new ones."""
 
     def __init__(
-        self, apps: Mapping[str, str], *, now: Callable[[], float], key_min_age: float = KEY_MIN_AGE
+        self,
+        apps: Mapping[str, str],
+        *,
+        now: Callable[[], float],
+        key_min_age: float = KEY_MIN_AGE,
+        callbacks: Mapping[str, Callback] | None = None,
     ) -> None:
-        """`apps` maps each appid to its secret; the first one is the default of a login without appid."""
+        """`apps` maps each appid to its secret; the first one is the default of a login without appid.
+        `callbacks`: where verdicts on files are pushed to, by appid."""
         if not apps:
             raise ValueError("the sandbox needs at least one app")
         self._apps = dict(apps)
@@ -140,6 +154,9 @@ class Sandbox:
         self._outcomes: Counter[str] = Counter()
         self._apis: Counter[str] = Counter()
         self.open = OpenDesk(apps, now=now, user=self.person, by_openid=self._by_openid)
+        self.safety = SafetyDesk(
+            app_of=self.open.app_of, by_openid=self._by_openid, callbacks=callbacks or {}, now=now
+        )
 
     def login(self, request: Login) -> str:
         """A new code for a user; ValueError for an unknown appid."""
@@ -326,6 +343,7 @@ def sandbox_router(sandbox: Sandbox) -> APIRouter:
         return await _answered(sandbox, request, api, answer)
 
     router.include_router(open_router(sandbox.open, serve))
+    router.include_router(safety_router(sandbox.safety, serve, read_json))
     router.include_router(push_router())
     _add_faults(router, sandbox)
     return router

@@ -172,7 +172,8 @@ class OpenDesk:
         self._tokens[token] = (appid, self._now() + TOKEN_LIFETIME)
         return token
 
-    def _app_of(self, token: str) -> tuple[int, str]:
+    def app_of(self, token: str) -> tuple[int, str]:
+        """The appid of an access token, behind an errcode that is 0 where it is good."""
         if not token:
             return 41001, ""
         appid, expires_at = self._tokens.get(token, ("", 0.0))
@@ -192,7 +193,7 @@ class OpenDesk:
 
     def phone_number(self, query: Mapping[str, str], body: object) -> dict[str, Any]:
         """https://developers.weixin.qq.com/miniprogram/dev/server/API/user-info/phone-number/api_getphonenumber"""
-        errcode, appid = self._app_of(query.get("access_token", ""))
+        errcode, appid = self.app_of(query.get("access_token", ""))
         if errcode:
             return refusal(errcode)
         if not isinstance(body, dict):
@@ -225,7 +226,7 @@ class OpenDesk:
         return {"errcode": 0, "errmsg": "ok", "openid": person.openid, "session_key": person.session_key}
 
     def _signed(self, query: Mapping[str, str]) -> tuple[int, Person | None]:
-        errcode, appid = self._app_of(query.get("access_token", ""))
+        errcode, appid = self.app_of(query.get("access_token", ""))
         if errcode:
             return errcode, None
         if query.get("sig_method") != "hmac_sha256":
@@ -255,7 +256,8 @@ class OpenDesk:
         )
 
 
-async def _json(request: Request) -> object:
+async def read_json(request: Request) -> object:
+    """The body; None where it is no JSON."""
     try:
         return json.loads(await request.body())
     except (ValueError, RecursionError):
@@ -270,7 +272,7 @@ def open_router(desk: OpenDesk, serve: Serve) -> APIRouter:
     @router.post("/cgi-bin/stable_token", response_class=Response)
     async def stable_token(request: Request) -> Response:
         """WeChat's own API: grant_type, appid, secret and force_refresh in a JSON body."""
-        body = await _json(request)
+        body = await read_json(request)
         return await serve(request, "stable_token", lambda: desk.stable_token(body))
 
     @router.get("/cgi-bin/token", response_class=Response)
@@ -281,7 +283,7 @@ def open_router(desk: OpenDesk, serve: Serve) -> APIRouter:
     @router.post("/wxa/business/getuserphonenumber", response_class=Response)
     async def phone_number(request: Request) -> Response:
         """WeChat's own API: access_token in the query, code in a JSON body."""
-        body, query = await _json(request), request.query_params
+        body, query = await read_json(request), request.query_params
         return await serve(request, "getuserphonenumber", lambda: desk.phone_number(query, body))
 
     @router.get("/wxa/checksession", response_class=Response)

@@ -72,14 +72,14 @@ def push_router() -> APIRouter:
             sent = compose(request, time.time())
         except ValueError as exc:
             raise HTTPException(400, str(exc)) from None
-        return await _send(sent)
+        return await send_push(sent)
 
     return router
 
 
 def compose(push: Push, now: float) -> httpx.Request:
     """The request that WeChat would send; ValueError for a URL elsewhere, or a key that is none."""
-    _need_loopback(push.url)
+    need_loopback(push.url)
     timestamp = str(int(now) if push.timestamp is None else push.timestamp)
     nonce = push.nonce or str(secrets.randbelow(10**9))
     query = {
@@ -130,7 +130,8 @@ def _element(name: str, value: object) -> str:
     return f"<{name}>{content}</{name}>"
 
 
-def _need_loopback(url: str) -> None:
+def need_loopback(url: str) -> None:
+    """Raises ValueError for an address that is not this machine's."""
     try:
         target = httpx.URL(url)
         host = "127.0.0.1" if target.host == "localhost" else target.host
@@ -141,7 +142,8 @@ def _need_loopback(url: str) -> None:
         raise ValueError("url: only http(s)://127.0.0.1, [::1] and localhost")
 
 
-async def _send(request: httpx.Request) -> Pushed:
+async def send_push(request: httpx.Request) -> Pushed:
+    """Send what `compose` made."""
     started = time.monotonic()
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
