@@ -21,6 +21,8 @@ from gateway.backend.base import Backend
 from gateway.config import ChannelOptions, ConfigError, Settings
 from gateway.errors import DISCONNECT_SHUTDOWN
 from gateway.http.app import build_public_app
+from gateway.http.dashboard import Dashboard
+from gateway.http.dev import DevPage
 from gateway.http.internal import InternalApp
 from gateway.http.listener import HTTPListener
 from gateway.http.local import LocalHosts
@@ -62,6 +64,7 @@ class Server:
         self._dev = dev
         self._parts: Parts | None = None
         self._api: ServerAPI | None = None
+        self._dashboard: Dashboard | None = None
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._http: list[HTTPListener] = []
@@ -106,16 +109,15 @@ class Server:
             inbox=parts.inbox.inbox,
         )
         trace = TraceApp(protection.tracer, api, protection.audit)
-        internal = InternalApp(api, OpsApp(node, parts.metrics), trace)
+        self._dashboard = Dashboard(settings, api, trace)
+        internal = InternalApp(api, OpsApp(node, parts.metrics), trace, self._dashboard)
         apps: dict[str, Any] = {"internal": LocalHosts(internal) if self._dev else internal}
         if "http" in sockets:
             apps["http"] = build_public_app(
                 settings,
-                node,
                 parts.sign_in,
                 parts.sandbox,
-                self._dev,
-                ports=lambda: (self.ports.get("websocket", 0), self.ports["internal"]),
+                dev=DevPage(settings, api, trace, self._page_ports) if self._dev else None,
                 wx=parts.wx.services,
                 files=parts.files,
             )
@@ -125,13 +127,18 @@ class Server:
             self._http.append(listener)
             await listener.start()
 
+    def _page_ports(self) -> tuple[int, int]:
+        """Of the websocket and of the internal listener, for the page of `gateway dev`."""
+        return self.ports.get("websocket", 0), self.ports["internal"]
+
     def reload(self, settings: Settings) -> None:
         """Take over what can change while clients are connected: namespaces, keys, secrets, mini-programs."""
-        parts, api = self._parts, self._api
-        if parts is None or api is None:
+        parts, api, dashboard = self._parts, self._api, self._dashboard
+        if parts is None or api is None or dashboard is None:
             return
         parts.node.rules.load(settings)
         api.load_keys(settings)
+        dashboard.load(settings)
         parts.reload(settings)
         log.info("the configuration was read again", needs_restart=restart_needed(self._settings, settings))
 
@@ -253,6 +260,7 @@ def restart_needed(old: Settings, new: Settings) -> list[str]:
     taken = {
         "channels": {*ChannelOptions.model_fields, "namespaces", "max_name_length"},
         "api": {"keys"},
+        "admin": {"password", "hosts", "session_ttl"},
         "wechat": {"apps"},
         "client": {"token_hmac_secret", "token_hmac_previous_secret", "token_public_key"},
     }

@@ -13,6 +13,7 @@ import httpx
 
 from gateway.brokers.memory import MemoryBroker, MemoryPresenceStore
 from gateway.config import Settings, load
+from gateway.http.dashboard import Dashboard
 from gateway.http.internal import InternalApp
 from gateway.http.listener import HTTPListener
 from gateway.http.ops import OpsApp
@@ -91,7 +92,8 @@ async def running_world(
     metrics = Metrics()
     node = build_node(settings, metrics, broker)
     await node.start()
-    app = InternalApp(ServerAPI(node, settings, metrics), OpsApp(node, metrics))
+    api = ServerAPI(node, settings, metrics)
+    app = InternalApp(api, OpsApp(node, metrics), dashboard=Dashboard(settings, api))
     listener = HTTPListener(app, "127.0.0.1", 0, setting="listen.internal")
     url = f"http://127.0.0.1:{await listener.start()}"
     try:

@@ -466,6 +466,7 @@ APP = {"appid": "wx1", "secret": "s"}
 HISTORY = {"history_size": 5, "history_ttl": "1m"}
 IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("accel_is_local", {"files": {"accel_location": "/protected"}}, "files.accel_location"),
+    ("dashboard_password_is_long", {"admin": {"password": "short"}}, "admin.password"),
     ("bucket_is_named", {"files": {"s3_url": "https://cos.example.com"}}, "files.s3_url"),
     ("pong_before_ping", {"client": {"ping_interval": "5s", "pong_timeout": "5s"}}, "client.pong_timeout"),
     ("pong_before_ping", {"client": {"ping_interval": "8s"}}, "client.pong_timeout"),

@@ -12,7 +12,7 @@ import pytest
 from gateway.backend.base import NoBackend
 from gateway.config import dev_settings
 from gateway.http.app import BODY_LIMIT
-from gateway.http.dev import FILES, STATIC
+from gateway.http.page import FILES, STATIC
 from gateway.server import Server
 
 JSON = {"Content-Type": "application/json"}
@@ -51,14 +51,28 @@ async def test_the_page_and_everything_it_links_to(http: httpx.AsyncClient) -> N
     page = await http.get("/")
     assert page.status_code == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    links = re.findall(r'(?:src|href)="(/[^"]+)"', page.text)
-    assert {"/static/app.js", "/static/style.css", "/static/centrifuge.min.js"} == set(links)
-    imports = re.findall(r'from "\./([^"]+)"', (await http.get("/static/app.js")).text)
-    for path in [*links, *(f"/static/{name}" for name in imports)]:
-        response = await http.get(path)
-        assert response.status_code == 200, path
-        assert response.headers["content-type"] == FILES[path.removeprefix("/static/")]
+    assert 'data-desk="dev/"' in page.text, "its questions go below /dev/"
+    links = re.findall(r'(?:src|href)="([^":]+)"', page.text)
+    assert set(links) == {"static/app.js", "static/app.css"}
+    for name in FILES:
+        response = await http.get(f"/static/{name}")
+        assert response.status_code == 200, name
+        assert response.headers["content-type"] == FILES[name]
         assert response.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_the_first_look_costs_less_than_300_kilobytes(http: httpx.AsyncClient) -> None:
+    """Before compression, and a third of it after."""
+    sizes = {"plain": 0, "zipped": 0}
+    for path in ("/", "/static/app.js", "/static/app.css"):
+        plain = await http.get(path, headers={"Accept-Encoding": "identity"})
+        zipped = await http.get(path)
+        assert zipped.headers["content-encoding"] == "gzip"
+        assert zipped.content == plain.content
+        sizes["plain"] += len(plain.content)
+        sizes["zipped"] += int(zipped.headers["content-length"])
+    assert sizes["plain"] < 300_000
+    assert sizes["zipped"] < 110_000
 
 
 async def test_the_policy_lets_in_this_page_its_socket_and_nothing_else(
@@ -72,6 +86,10 @@ async def test_the_policy_lets_in_this_page_its_socket_and_nothing_else(
     # What the policy would forbid must not be needed.
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=", response.text)
     assert "://" not in response.text.replace("http://www.w3.org/2000/svg", "")
+    for name in FILES:
+        if name.startswith("app."):
+            text = (await http.get(f"/static/{name}")).text
+            assert not re.search(r"""(?:import|url|fetch)\(\s*["']?https?:""", text), "nothing from elsewhere"
 
 
 @pytest.mark.parametrize("host", ["x; script-src *", "evil\texample", "a b", "", "[::1", "user@host"])
@@ -112,20 +130,36 @@ async def test_no_page_shows_a_key_that_the_user_has_set() -> None:
         assert "a key of somebody" not in config.text
 
 
-async def test_the_desk_publishes_to_a_channel_and_to_all(http: httpx.AsyncClient) -> None:
-    response = await http.post("/dev/publish", json={"channel": "news", "data": {"text": "很好"}})
-    assert response.json()["offset"] == 1
-    assert (await http.post("/dev/publish", json={"data": 1})).json() == {}
-    response = await http.post("/dev/publish", json={"channel": "nowhere:x", "data": 1})
-    assert (response.status_code, response.json()["code"]) == (404, 102)
+async def desk(http: httpx.AsyncClient, method: str, params: object) -> Any:
+    answer = await http.post(f"/dev/api/{method}", json=params)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_the_desk_asks_the_methods_of_the_server_api_without_a_key(http: httpx.AsyncClient) -> None:
+    data = {"channel": "news", "data": {"text": "很好"}}
+    assert (await desk(http, "publish", data))["result"]["offset"] == 1
+    assert await desk(http, "broadcast_all", {"data": 1}) == {"result": {}}
+    assert (await desk(http, "publish", {"channel": "nowhere:x", "data": 1}))["error"]["code"] == 102
+    assert (await desk(http, "connections", {}))["result"] == {"connections": [], "total": 0}
+    assert len((await desk(http, "stats", {}))["result"]["nodes"]) == 1
+    methods = (await http.get("/dev/config")).json()["methods"]
+    assert {"publish", "stats", "connections", "block_user", "trace"} <= set(methods)
 
 
 async def test_only_pages_of_this_origin_can_use_the_desk(http: httpx.AsyncClient) -> None:
     """A form or a plain fetch of another site needs no permission, but cannot send this content type."""
-    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
-        body = b'{"channel":"news","data":1}'
-        response = await http.post("/dev/publish", content=body, headers={"Content-Type": kind})
-        assert response.status_code == 400, kind
+    body = b'{"channel":"news","data":1}'
+    for headers in (
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "multipart/form-data; boundary=x"},
+        {**JSON, "Origin": "http://localhost:10086"},
+        {**JSON, "Sec-Fetch-Site": "same-site"},
+        {**JSON, "Sec-Fetch-Site": "cross-site"},
+    ):
+        response = await http.post("/dev/api/publish", content=body, headers=headers)
+        assert (response.status_code, response.json()["code"]) == (403, 103), headers
 
 
 @pytest.mark.parametrize(
@@ -134,22 +168,20 @@ async def test_only_pages_of_this_origin_can_use_the_desk(http: httpx.AsyncClien
         ("GET", "/nothing", None, 404, 104),
         ("GET", "/static/nothing.js", None, 404, 104),
         ("GET", "/static/..%2fapp.py", None, 404, 104),
-        ("GET", "/static/centrifuge.LICENSE", None, 404, 104),
-        ("GET", "/dev/publish", None, 405, 104),
+        ("GET", "/static/app.js/more", None, 404, 104),
+        ("POST", "/", None, 405, 104),
+        ("GET", "/dev/nothing", None, 404, 104),
+        ("GET", "/dev/api/publish", None, 405, 104),
+        ("POST", "/dev/api/nothing", b"{}", 404, 104),
         ("GET", "/docs/../app.py", None, 404, 104),
         ("GET", "/docs/openapi.json", None, 404, 104),
-        ("POST", "/dev/publish", b"", 400, 107),
-        ("POST", "/dev/publish", b"{", 400, 107),
-        ("POST", "/dev/publish", b"[]", 400, 107),
-        ("POST", "/dev/publish", b'{"channel":1,"data":1}', 400, 107),
-        ("POST", "/dev/publish", b'{"channel":"news"}', 400, 107),
-        ("POST", "/dev/publish", b'{"channel":"news","data":1,"more":1}', 400, 107),
-        ("POST", "/dev/publish", b'{"channel":"\xff","data":1}', 400, 107),
-        ("POST", "/dev/publish", b'{"channel":"news","data":' + b"[" * 50_000, 400, 107),
-        ("POST", "/dev/publish", b'{"channel":"\\ud800","data":1}', 400, 107),
-        ("POST", "/dev/publish", b'{"channel":"news","data":"\\ud800"}', 400, 107),
+        ("POST", "/dev/api/publish", b"{", 400, 107),
+        ("POST", "/dev/api/publish", b"[]", 400, 107),
+        ("POST", "/dev/api/publish", b'{"channel":1,"data":1}', 400, 107),
+        ("POST", "/dev/api/publish", b'{"channel":"\xff","data":1}', 400, 107),
+        ("POST", "/dev/api/publish", b'{"channel":"\\ud800","data":1}', 400, 107),
         ("POST", "/sandbox/login", b'{"user":""}', 422, 107),
-        ("POST", "/dev/publish", b" " * (BODY_LIMIT + 1), 413, 404),
+        ("POST", "/dev/api/publish", b" " * (BODY_LIMIT + 1), 413, 404),
     ],
 )
 async def test_every_error_is_a_code_and_a_message(
@@ -167,7 +199,7 @@ async def test_a_body_without_a_length_has_the_same_limit(http: httpx.AsyncClien
         for _ in range(BODY_LIMIT // 65536 + 2):
             yield b" " * 65536
 
-    response = await http.post("/dev/publish", content=chunks(), headers=JSON)
+    response = await http.post("/dev/api/publish", content=chunks(), headers=JSON)
     assert (response.status_code, response.json()["code"]) == (413, 404)
 
 
@@ -181,20 +213,11 @@ async def test_serve_has_no_page_and_no_desk() -> None:
     async for _, http in serve(dev=False):
         for path in ("/", "/dev/config", "/static/app.js"):
             assert (await http.get(path)).status_code == 404
-        assert (await http.post("/dev/publish", json={"data": 1})).status_code == 404
+        assert (await http.post("/dev/api/publish", json={"data": 1})).status_code == 404
 
 
 def test_every_file_of_the_page_is_served_and_packaged() -> None:
-    assert {path.name for path in STATIC.iterdir()} == {*FILES, "centrifuge.LICENSE"}
-
-
-def test_both_languages_have_the_same_words() -> None:
-    text = (STATIC / "words.js").read_text()
-    english, chinese = re.findall(r"^  (?:en|zh): \{\n(.*?)^  \},", text, re.DOTALL | re.MULTILINE)
-    names = re.findall(r"^    (\w+):", english, re.MULTILINE)
-    assert names == re.findall(r"^    (\w+):", chinese, re.MULTILINE)
-    used = re.findall(r'data-word="(\w+)"', (STATIC / "index.html").read_text())
-    assert set(used) <= set(names)
+    assert {path.name for path in STATIC.iterdir()} == set(FILES)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +227,7 @@ async def test_a_name_that_was_bent_to_this_machine_signs_nobody_in(
     http: httpx.AsyncClient, host: str
 ) -> None:
     """DNS rebinding: for the browser, a page of the internet is then the page of what listens here."""
-    for path, body in (("/sandbox/login", {"user": "alice"}), ("/dev/publish", {"data": 1})):
+    for path, body in (("/sandbox/login", {"user": "alice"}), ("/dev/api/publish", {"data": 1})):
         answer = await http.post(path, json=body, headers={"Host": host})
         assert (answer.status_code, answer.json()["code"]) == (403, 103)
 

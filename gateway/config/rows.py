@@ -47,7 +47,7 @@ from gateway.config.types import (
     decode_key,
     tables,
 )
-from gateway.config.units import DAY, KB, MB, SECOND
+from gateway.config.units import DAY, HOUR, KB, MB, SECOND
 
 
 class Listen(Rows):
@@ -317,6 +317,19 @@ class Api(Rows):
     """`body`: errors come as 200 with an `error` object. `transport`: as HTTP statuses."""
 
 
+class Admin(Rows):
+    """The dashboard at `/dashboard` of the internal listener: live charts, connections, a desk to publish."""
+
+    password: Secret = SecretStr("")
+    """What opens it, 12 characters or more (`openssl rand -base64 18`). Empty: it is off. Changing it logs
+    everybody out."""
+    session_ttl: PositiveDuration = 12 * HOUR
+    """How long a login lasts."""
+    hosts: Texts = ()
+    """Names under which it may be opened, such as `ops.example.com` of a proxy in front. IP addresses and
+    `localhost` always may; others not, because a page of the internet can make its own name point here."""
+
+
 class Online(Rows):
     """Who is online, in the background or gone, over all nodes; see docs/presence.md."""
 
@@ -378,6 +391,7 @@ class Settings(Rows):
     api: Api = Api()
     backend: Backend = Backend()
     online: Online = Online()
+    admin: Admin = Admin()
     files: Files = Files()
     inbox: Inbox = Inbox()
     notify: Notify = Notify()

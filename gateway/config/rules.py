@@ -21,6 +21,9 @@ from gateway.config.units import format_duration, format_size, parse_address
 NOT_AVAILABLE_YET = ("delta_publish", "allowed_delta_types")
 """Channel options that are accepted at their default only; take a name out the day it works."""
 
+DASHBOARD_PASSWORD = 12
+"""Characters of the dashboard's password at least."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -255,6 +258,15 @@ def rotation_has_a_present(settings: Settings) -> Iterator[Problem]:
             "there is no client.token_hmac_secret: put the secret there",
             also=(("client", "token_hmac_secret"),),
         )
+
+
+@rule
+def dashboard_password_is_long(settings: Settings) -> Iterator[Problem]:
+    """`admin.password` has 12 characters or more: who has it can publish to everybody."""
+    password = settings.admin.password.get_secret_value()
+    if password and len(password) < DASHBOARD_PASSWORD:
+        text = f"use {DASHBOARD_PASSWORD} characters or more, for example from openssl rand -base64 18"
+        yield Problem(("admin", "password"), text)
 
 
 @rule

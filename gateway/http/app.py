@@ -5,7 +5,7 @@ The code is one of the registry of reply errors, so that a client has one table 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -18,7 +18,6 @@ from starlette.types import ASGIApp
 
 from gateway.auth.signin import SignIn
 from gateway.config import Settings
-from gateway.config.units import parse_address
 from gateway.errors import (
     ERROR_BAD_REQUEST,
     ERROR_INTERNAL,
@@ -35,7 +34,7 @@ from gateway.errors import (
 from gateway.files.service import Files
 from gateway.http.asgi import App, Message, Receive, Scope, Send, header
 from gateway.http.cors import Cors
-from gateway.http.dev import dev_router
+from gateway.http.dev import DevPage
 from gateway.http.docs_page import docs_router, tidy_openapi
 from gateway.http.downloads import downloads_router
 from gateway.http.files import files_router
@@ -44,7 +43,6 @@ from gateway.http.problems import error_of, problem
 from gateway.http.resumable import resumable_router
 from gateway.http.uploads import is_upload, serve_upload
 from gateway.http.wx import WxServices, wx_router
-from gateway.node.node import Node
 from gateway.version import __version__
 
 BODY_LIMIT: Final = 1024 * 1024
@@ -119,12 +117,10 @@ class PublicApp(FastAPI):
 
 def build_public_app(
     settings: Settings,
-    node: Node,
     signin: SignIn,
     sandbox_router: APIRouter | None = None,
-    dev: bool = False,
     *,
-    ports: Callable[[], tuple[int, int]] | None = None,
+    dev: DevPage | None = None,
     wx: WxServices | None = None,
     files: Files | None = None,
 ) -> FastAPI:
@@ -133,9 +129,7 @@ def build_public_app(
     Args:
         signin: for the routes under /wx, which sign in over HTTP.
         sandbox_router: a stand-in WeChat, mounted at /sandbox.
-        dev: with the page at / that shows two simulated phones.
-        ports: the bound ports of the websocket and the internal listener, asked for at each request;
-            None reads them from the settings.
+        dev: the page of `gateway dev`, at /.
         wx: what the routes under /wx need; None leaves them out.
         files: the same for those under /files.
     """
@@ -156,14 +150,11 @@ def build_public_app(
     if sandbox_router is not None:
         app.add_middleware(LocalHosts, prefixes=("/sandbox/", "/dev/"))
         app.include_router(sandbox_router, prefix="/sandbox")
-    if dev:
-        page = dev_router(settings, node, ports or (lambda: _ports(settings)))
-        app.include_router(page, include_in_schema=False)
+    if dev is not None:
+        app.add_route("/", dev, include_in_schema=False)  # type: ignore[arg-type]  # an ASGI app is taken, too
+        app.mount("/static", dev)
+        app.mount("/dev", dev)
     return app
-
-
-def _ports(settings: Settings) -> tuple[int, int]:
-    return parse_address(settings.listen.websocket)[1], parse_address(settings.listen.internal)[1]
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

@@ -114,31 +114,39 @@ class ServerAPI:
         self._batch = msgspec.json.Decoder(Batch)
         self._old_form = msgspec.json.Decoder(OldForm)
 
+    @property
+    def methods(self) -> list[str]:
+        """The names of all methods."""
+        return sorted(self._methods.table)
+
     def load_keys(self, settings: Settings) -> None:
         """Let in those who have the keys of this configuration, and nobody else."""
         self._digests = [_digest(key.get_secret_value().encode()) for key in settings.api.keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer one request of somebody with a key."""
+        await self.serve(scope["path"][5:], "", scope, receive, send)
+
+    async def serve(self, method: str, actor: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. `actor`: who was let in, for the audit log; empty: a key is asked for."""
         started = perf_counter()
-        method = scope["path"][5:]
         outcome = "cancelled"
         try:
-            outcome = await self._request(method, scope, receive, send)
+            outcome = await self._request(method, actor, scope, receive, send)
         finally:
             self._metrics.api_call(method or "other", outcome, perf_counter() - started)
 
-    async def _request(self, method: str, scope: Scope, receive: Receive, send: Send) -> str:
+    async def _request(self, method: str, actor: str, scope: Scope, receive: Receive, send: Send) -> str:
         """The outcome, for the metrics."""
         key, transport_errors = self._read_headers(scope)
         asked = scope["method"] == "GET" and method in READABLE
         if scope["method"] != "POST" and not asked:
             return await _refuse(send, 405, "use POST", "not_found")
-        if not self._let_in(key):
+        if not (actor or self._let_in(key)):
             await respond(send, 401, b"")
             return "unauthorized"
         if self._audit is not None and method in _WRITTEN_DOWN:
-            self._introduce(key, scope)
+            self._introduce(key, scope, actor)
         if method and method != "batch" and method not in self._methods.table:
             return await _refuse(send, 404, "no such method", "not_found")
         try:
@@ -196,11 +204,11 @@ class ServerAPI:
         return self._let_in(key)
 
     @staticmethod
-    def _introduce(key: bytes, scope: Scope) -> None:
+    def _introduce(key: bytes, scope: Scope, actor: str = "") -> None:
         """Say who makes this call: a key by the first digits of its hash, and a user of the dashboard."""
         user = header(scope, b"x-dashboard-user")[:64].decode("latin-1")
         named = f" {user}" if user.isprintable() and user else ""
-        ACTOR.set(f"key:{_digest(key).hex()[:8]}{named}")
+        ACTOR.set(actor or f"key:{_digest(key).hex()[:8]}{named}")
 
     # ------------------------------------------------------------------------ what is asked
     async def _answer(self, method: str, body: bytes) -> bytes:

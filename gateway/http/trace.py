@@ -43,10 +43,14 @@ class TraceApp:
         self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; until it is over, or nobody listens any more."""
-        if not self._api.lets_in(scope):
+        """Answer one request of somebody with a key."""
+        if self._api.lets_in(scope):
+            await self.serve(scope, receive, send)
+        else:
             await respond(send, 401, b"")
-            return
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request of somebody who was let in; until it is over, or nobody listens any more."""
         try:
             wanted = _wanted(scope["query_string"])
             await self._stream(wanted, receive, send)

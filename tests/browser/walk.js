@@ -1,156 +1,179 @@
 'use strict';
 // A person on the page of `gateway dev`, in headless Chromium.
-// Usage: node walk.js PAGE_URL LANGUAGE SCREENSHOT_FOLDER UNIT
+// Usage: node walk.js PAGE_URL LANGUAGE SCREENSHOT_FOLDER UNIT PICTURE
 // UNIT is how many milliseconds one millisecond of patience takes on this machine.
 // Prints one JSON object: what was seen. Exits with 1 and a sentence where something is not as it should be.
 
 const assert = require('node:assert/strict');
-const path = require('node:path');
-const { chromium } = require('playwright-core');
+const { walkThrough, judge, prefer, LAPTOP } = require('./screen.js');
 
-const [, , url, language, shots, unit] = process.argv;
-const PATIENCE = 10_000 * Number(unit);
-const ARGUMENTS = [
-  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-  '--disable-background-networking', '--disable-component-update', '--disable-sync',
-];
+const PICTURE = process.argv[6];
 const WORDS = {
   en: {
-    switch: '中文', publish: 'Publish', connected: 'connected', background: 'Background for 6 s',
-    lose: 'Lose the network', back: 'Network is back', recovered: 'recovered', signed_in: 'signed in with a new code',
-    came_back: 'back with the token, no new code', two: 'caught up: 2 messages were missed and recovered',
-    one: 'caught up: 1 message was missed and recovered', alone: 'Bob alone', everyone: 'every phone',
-    add: 'Add a phone', offline: 'no network',
+    publish: 'Publish', connected: 'connected', background: 'Background 6 s', lose: 'Lose network', back: 'Network back',
+    wifi: 'Switch Wi-Fi', slow: 'Slow 3G', kill: 'Kill', open: 'Open again', recovered: 'recovered', signed_in: 'signed in with a new code',
+    came_back: 'back with the token, no new code', missed: /^\d+ messages? (was|were) missed and recovered$/, alone: 'Bob alone',
+    everyone: 'every phone', news: 'channel news', add: 'Add a phone', offline: 'no network', killed: 'not running', wire: 'Wire', send: 'Send',
+    subscribes: 'asks to subscribe to news', again: /^asks for news after #\d+$/, call: 'Call', live: 'Live', connections: 'Connections',
+    disconnect: 'Disconnect', start: 'Start', found: '3 connections',
   },
   zh: {
-    switch: 'English', publish: '发布', connected: '已连接', background: '切到后台 6 秒',
-    lose: '断开网络', back: '恢复网络', recovered: '补收', signed_in: '已用新的 code 登录',
-    came_back: '已用令牌恢复，无需新的 code', two: '已补齐：找回 2 条错过的消息',
-    one: '已补齐：找回 1 条错过的消息', alone: '仅 Bob', everyone: '所有手机',
-    add: '添加手机', offline: '无网络',
+    publish: '发布', connected: '已连接', background: '后台 6 秒', lose: '断开网络', back: '恢复网络',
+    wifi: '切换 Wi-Fi', slow: '慢速 3G', kill: '杀掉', open: '重新打开', recovered: '补收', signed_in: '已用新的 code 登录',
+    came_back: '已用令牌恢复，无需新的 code', missed: /^找回 \d+ 条错过的消息$/, alone: 'Bob 一人',
+    everyone: '所有手机', news: '频道 news', add: '添加手机', offline: '无网络', killed: '未运行', wire: '线路', send: '发送',
+    subscribes: '请求订阅 news', again: /^请求 news 中 #\d+ 之后的消息$/, call: '调用', live: '实时', connections: '连接',
+    disconnect: '断开', start: '开始', found: '3 个连接',
   },
-}[language];
+};
 
-const trouble = [];
-let page;
+walkThrough(async ({ page, url, language, shot }) => {
+  const words = WORDS[language];
+  const phone = (name) => page.locator('article.phone', { has: page.getByRole('heading', { name, exact: true }) });
+  const press = (where, name) => where.getByRole('button', { name, exact: true }).click();
+  const texts = (name) => phone(name).locator('.messages li:not(.note) p').allTextContents();
+  const shows = (name, text) => phone(name).locator('.messages').getByText(text, { exact: true }).first().waitFor();
+  const is = (name, text) => phone(name).locator('.state', { hasText: text }).waitFor();
+  const view = (name) => page.getByRole('navigation').getByRole('button', { name, exact: true }).click();
+  const publish = async (text, target) => {
+    if (target) await page.locator('#target').selectOption({ label: target });
+    await page.locator('#text').fill(text);
+    await press(page.locator('#publish'), words.publish);
+  };
+  /** The publications named by `names`, as the phone shows them: each text ends with a number. */
+  const only = (list, names) => list.map((text) => text.replace(/ \d+$/, '')).filter((text) => names.includes(text));
+  const everyone = ['Alice', 'Bob'];
 
-const phone = (name) => page.locator('article.phone', { has: page.getByRole('heading', { name, exact: true }) });
-const shot = (name) => page.screenshot({ path: path.join(shots, `${name}-${language}.png`), fullPage: true });
-const press = (where, name) => where.getByRole('button', { name, exact: true }).click();
-const texts = (name) => phone(name).locator('.messages li:not(.note) p').allTextContents();
-
-/** Waits until the phone shows `text` somewhere in its messages. */
-const shows = (name, text) => phone(name).locator('.messages').getByText(text, { exact: true }).first().waitFor();
-
-/** Waits until the state line of the phone says `text`, or begins with it. */
-const is = (name, text) => phone(name).locator('.state', { hasText: text }).waitFor();
-
-async function publish(text, target) {
-  if (target) await page.locator('#target').selectOption({ label: target });
-  await page.locator('#text').fill(text);
-  await press(page.locator('#publish'), WORDS.publish);
-  await page.locator('#outcome:not(:empty)').waitFor();
-}
-
-/** What the page shows of a message: its text ends with the number of the publication. */
-const only = (list, ...words) => list.map((text) => text.replace(/ \d+$/, '')).filter((text) => words.includes(text));
-
-async function walk() {
   await page.goto(url);
-  if ((await page.locator('html').getAttribute('lang')) !== (language === 'zh' ? 'zh-CN' : 'en')) {
-    throw new Error(`the page did not take the language of the browser, ${language}`);
+  assert.equal(await page.locator('html').getAttribute('lang'), language === 'zh' ? 'zh-CN' : 'en', 'the language of the browser');
+  for (const name of everyone) {
+    await is(name, words.connected);
+    await shows(name, words.signed_in);
   }
 
-  // Two phones sign in by themselves, each with a code of its own.
-  for (const name of ['Alice', 'Bob']) {
-    await is(name, WORDS.connected);
-    await shows(name, WORDS.signed_in);
+  // On a laptop's screen everything that one presses is in sight.
+  for (const button of await page.locator('button:visible').all()) {
+    const box = await button.boundingBox();
+    assert.ok(box.y + box.height <= LAPTOP.height, `${await button.textContent()} is below the fold`);
   }
-  const openids = await page.locator('.openid').allTextContents();
-  assert.equal(new Set(openids).size, 2);
-  for (const openid of openids) assert.match(openid, /^o[\w-]{27}$/);
 
-  // The desk publishes, both have it at once.
+  // To a channel, to one, to all.
   await publish('one');
-  for (const name of ['Alice', 'Bob']) await phone(name).getByText(/^one \d+$/).waitFor();
-  await shot('1-published');
-
-  // To one alone, and to everybody.
-  await publish('secret', WORDS.alone);
+  for (const name of everyone) await phone(name).getByText(/^one \d+$/).waitFor();
+  await publish('secret', words.alone);
   await phone('Bob').getByText(/^secret \d+$/).waitFor();
-  await publish('all', WORDS.everyone);
-  for (const name of ['Alice', 'Bob']) await phone(name).getByText(/^all \d+$/).waitFor();
-  assert.deepEqual(only(await texts('Alice'), 'secret'), []);
+  await publish('all', words.everyone);
+  for (const name of everyone) await phone(name).getByText(/^all \d+$/).waitFor();
+  assert.deepEqual(only(await texts('Alice'), ['secret']), []);
 
-  // Alice goes to the background for six seconds; meanwhile two are published.
-  await press(phone('Alice'), WORDS.background);
+  // What Alice says, Bob hears; what Bob photographs, Alice sees.
+  await phone('Alice').locator('.composer input:not([type=file])').fill('hi there');
+  await press(phone('Alice'), words.send);
+  await shows('Bob', 'hi there');
+  await phone('Bob').locator('input[type=file]').setInputFiles(PICTURE);
+  const picture = phone('Alice').locator('img.picture');
+  await picture.waitFor();
+  await page.waitForFunction((image) => image.complete && image.naturalWidth > 0, await picture.elementHandle());
+  await judge(page, 'phones, light');
+  await shot('1-phones');
+
+  // A call from a phone to a handler that nobody has written.
+  await press(page.locator('#rpc'), words.call);
+  await page.locator('#rpc .outcome.bad').waitFor();
+
+  // The wire, in words.
+  await phone('Bob').getByRole('tab', { name: words.wire }).click();
+  await phone('Bob').locator('.wire').getByText(words.subscribes, { exact: true }).waitFor();
+  await phone('Bob').locator('.wire').getByText(words.subscribes, { exact: true }).click();
+  assert.match(await phone('Bob').locator('.wire pre').textContent(), /"subscribe"/);
+
+  // Alice goes to the background for six seconds, Bob loses the network: both miss nothing.
+  await press(phone('Alice'), words.background);
   await phone('Alice').locator('.state.away').waitFor();
-  await publish('two', await page.locator('#target option').first().textContent());
+  await press(phone('Bob'), words.lose);
+  await is('Bob', words.offline);
+  await page.waitForTimeout(1000); // as long as the app keeps its socket in the background, and more
+  await publish('two', words.news);
   await publish('three');
-  await phone('Bob').getByText(/^three \d+$/).waitFor();
-  assert.deepEqual(only(await texts('Alice'), 'two', 'three'), [], 'a phone in the background gets nothing');
-  await shot('2-background');
-  await is('Alice', WORDS.connected);
-  await shows('Alice', WORDS.two);
-  await shows('Alice', WORDS.came_back);
-  assert.equal(await phone('Alice').locator('li.recovered .mark').count(), 2);
-  assert.deepEqual(await phone('Alice').locator('li.recovered .mark').allTextContents(), [WORDS.recovered, WORDS.recovered]);
+  await page.locator('#outcome', { hasText: /\d/ }).waitFor();
+  assert.deepEqual(only(await texts('Alice'), ['two', 'three']), [], 'a phone in the background gets nothing');
+  await prefer(page, 'dark');
+  await judge(page, 'phones, dark');
+  await shot('2-away-dark');
+  await prefer(page, 'light');
+  await press(phone('Bob'), words.back);
+  await is('Bob', words.connected);
+  await phone('Bob').locator('.wire').getByText(words.again).last().waitFor();
+  await phone('Bob').getByRole('tab').first().click();
+  await is('Alice', words.connected);
+  for (const name of everyone) {
+    await phone(name).locator('.messages').getByText(words.missed).first().waitFor();
+    await shows(name, words.came_back);
+    assert.deepEqual(only(await texts(name), ['two', 'three']), ['two', 'three'], name);
+    assert.equal(await phone(name).locator('li.recovered .mark').count(), 2, name);
+  }
 
-  // Bob loses the network for as long as it takes.
-  await press(phone('Bob'), WORDS.lose);
-  await is('Bob', WORDS.offline);
+  // Another Wi-Fi, a slow network, killed and opened again: still nothing is missing, nothing comes twice.
+  await press(phone('Alice'), words.wifi);
+  await press(phone('Bob'), words.slow);
   await publish('four');
-  await phone('Alice').getByText(/^four \d+$/).waitFor();
-  await press(phone('Bob'), WORDS.back);
-  await is('Bob', WORDS.connected);
-  await shows('Bob', WORDS.one);
-  await shot('3-recovered');
+  for (const name of everyone) await phone(name).getByText(/^four \d+$/).waitFor();
+  await is('Alice', words.connected);
+  await press(phone('Alice'), words.kill);
+  await is('Alice', words.killed);
+  await press(phone('Alice'), words.open);
+  await is('Alice', words.connected);
+  await publish('five');
+  for (const name of everyone) await phone(name).getByText(/^five \d+$/).waitFor();
+  const order = ['one', 'two', 'three', 'four', 'five'];
+  for (const name of everyone) assert.deepEqual(only(await texts(name), order), order, name);
+  await page.locator('.add-phone', { hasText: words.add }).click();
+  await is('Carol', words.connected);
+  await shot('3-three-phones');
 
-  // Nothing is missing, nothing came twice, everything is in order.
-  const words = ['one', 'two', 'three', 'four'];
-  for (const name of ['Alice', 'Bob']) assert.deepEqual(only(await texts(name), ...words), words, name);
+  // The charts go on while one publishes every second.
+  await page.locator('#ticking').check();
+  await view(words.live);
+  await page.locator('.tile').first().waitFor();
+  await page.waitForFunction(() => document.querySelectorAll('.tile .value')[2].textContent.match(/[1-9]/));
+  await judge(page, 'live, light');
+  await shot('4-live');
+  await prefer(page, 'dark');
+  await judge(page, 'live, dark');
+  await shot('5-live-dark');
 
-  // A third phone, the line to copy, and the other language.
-  await press(page, WORDS.add);
-  await is('Carol', WORDS.connected);
+  // One connection: found, traced, ended; the phone comes back by itself.
+  await view(words.connections);
+  await page.getByText(words.found).waitFor();
+  await judge(page, 'connections, dark');
+  await page.locator('tbody button').first().click();
+  const drawer = page.locator('.drawer');
+  const client = await drawer.locator('dd').first().textContent();
+  await drawer.getByRole('button', { name: words.start }).click();
+  await drawer.locator('.trace .line').first().waitFor();
+  await judge(page, 'details, dark');
+  await shot('6-details-dark');
+  await prefer(page, 'light');
+  await judge(page, 'details, light');
+  await drawer.getByRole('button', { name: words.disconnect, exact: true }).click();
+  await drawer.locator('.actions .outcome:not(.bad):not(:empty)').waitFor();
+  await page.keyboard.press('Escape');
+  await page.getByText(client.slice(0, 8)).waitFor({ state: 'detached' });
+  await page.getByText(words.found).waitFor();
+
+  // The other language, remembered; on a phone's screen.
+  await page.locator('#language').click();
+  await page.setViewportSize({ width: 375, height: 812 });
+  for (const [index, name] of ['phones', 'live', 'connections'].entries()) {
+    await page.getByRole('navigation').getByRole('button').nth(index).click();
+    await page.waitForTimeout(200);
+    const width = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(width <= 375, `${name} is ${width} px wide on a screen of 375`);
+    await shot(`7-narrow-${name}`);
+  }
   const command = await page.locator('#command').textContent();
   assert.match(command, /^curl http:\/\/127\.0\.0\.1:\d+\/api\/publish -H 'X-API-Key: dev' -d '\{.*\}'$/);
-  await press(page, WORDS.switch);
-  assert.equal(await page.locator('html').getAttribute('lang'), language === 'zh' ? 'en' : 'zh-CN');
-  await shot('4-other-language');
-  await page.setViewportSize({ width: 375, height: 812 });
-  await shot('5-narrow');
-  const width = await page.evaluate(() => document.documentElement.scrollWidth);
-  assert.ok(width <= 375, `the page is ${width} px wide on a screen of 375`);
-  return { openids, command, trouble };
-}
-
-async function main() {
-  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ARGUMENTS });
-  try {
-    const context = await browser.newContext({ locale: language === 'zh' ? 'zh-CN' : 'en-US' });
-    page = await context.newPage();
-    page.setDefaultTimeout(PATIENCE);
-    page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) trouble.push(message.text());
-    });
-    page.on('pageerror', (error) => trouble.push(String(error)));
-    page.on('requestfailed', (request) => trouble.push(`${request.url()}: ${request.failure()?.errorText}`));
-    page.on('response', (answer) => {
-      if (answer.status() >= 400) trouble.push(`${answer.url()}: ${answer.status()}`);
-    });
-    try {
-      console.log(JSON.stringify(await walk()));
-    } catch (error) {
-      await shot('failed').catch(() => {});
-      throw error;
-    }
-  } finally {
-    await browser.close();
-  }
-}
-
-main().catch((error) => {
-  console.error(error.message, trouble);
-  process.exitCode = 1;
+  await page.reload();
+  assert.equal(await page.locator('html').getAttribute('lang'), language === 'zh' ? 'en' : 'zh-CN', 'the choice is remembered');
+  return { command };
 });

@@ -1,0 +1,6 @@
+import 'uplot/dist/uPlot.min.css';
+import { render } from 'preact';
+import { App } from './App';
+import './style.css';
+
+render(<App />, document.getElementById('app')!);
