@@ -134,9 +134,12 @@ async def test_connect_data_of_another_shape(gateway: GatewayProcess, data: obje
 
 
 async def test_a_code_that_wechat_does_not_know(gateway: GatewayProcess) -> None:
-    """109: what makes an SDK fetch a new code."""
+    """109: what makes an SDK fetch a new code; the text says what happened."""
     async with await RawSocket.open(gateway.websocket_port) as socket:
-        assert (await socket.call("connect", data={"code": "0unknown"}))["error"]["code"] == 109
+        error = (await socket.call("connect", data={"code": "0unknown"}))["error"]
+        assert error["code"] == 109
+        assert "refused this code" in error["message"]
+        assert "wx.login" in error["message"]
 
 
 async def test_a_code_for_an_app_that_is_not_configured(gateway: GatewayProcess) -> None:

@@ -60,6 +60,16 @@ async def test_without_a_key_the_answer_is_an_empty_401(world: World, headers: d
         assert (response.status_code, response.content) == (401, b"")
 
 
+async def test_calls_without_a_good_key_are_in_the_log_but_do_not_fill_it(world: World) -> None:
+    with structlog.testing.capture_logs() as logged:
+        for key in ("", "wrong", "wrong"):
+            await world.http.post("/api/info", headers={"X-API-Key": key}, json={})
+    lines = [line for line in logged if "without a key" in line["event"]]
+    assert len(lines) == 1
+    assert lines[0]["ip"] == "127.0.0.1"
+    assert "wrong" not in str(lines)
+
+
 async def test_no_keys_let_nobody_in() -> None:
     async with running_world(settings_for(api={})) as world:
         for key in ("", KEY, "None"):

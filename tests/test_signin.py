@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from gateway.auth.sessions import MemorySessionStore, SessionKeyCipher
 from gateway.auth.signin import CODE_LIFETIME, MemoryCodeClaims, SignedIn, SignIn
 from gateway.errors import (
+    CODE_REFUSED,
     ERROR_BAD_REQUEST,
-    ERROR_TOKEN_EXPIRED,
     ERROR_TOO_MANY_REQUESTS,
     ERROR_UNKNOWN_APPID,
     ERROR_WECHAT_BUSY,
@@ -142,7 +142,7 @@ async def test_a_late_duplicate_is_told_to_fetch_a_new_code_and_gets_no_second_s
     async with signing_in() as world:
         code = world.code()
         await world.signin.by_code(code, None, IP)
-        assert (await world.refused(code)).outcome == ERROR_TOKEN_EXPIRED
+        assert (await world.refused(code)).outcome == CODE_REFUSED
         assert (world.calls, len(world.store)) == (1, 1)
 
 
@@ -153,7 +153,7 @@ async def test_after_a_failure_the_same_code_is_not_sent_again(kind: Any) -> Non
         code = world.code()
         with pytest.raises(WeChatError):
             await world.signin.by_code(code, None, IP)
-        assert (await world.refused(code)).outcome == ERROR_TOKEN_EXPIRED
+        assert (await world.refused(code)).outcome == CODE_REFUSED
         assert world.calls == 1
 
 
@@ -161,7 +161,7 @@ async def test_a_refused_code_is_error_109() -> None:
     async with signing_in() as world:
         with pytest.raises(WeChatError) as caught:
             await world.signin.by_code("garbage", None, IP)
-        assert caught.value.error == ERROR_TOKEN_EXPIRED
+        assert caught.value.error == CODE_REFUSED
 
 
 async def test_a_code_that_did_not_reach_wechat_may_come_again() -> None:
@@ -203,7 +203,7 @@ async def test_an_exchange_whose_callers_all_gave_up_still_ends_and_frees_its_pl
         assert (await world.refused(world.code("bob"))).outcome == ERROR_TOO_MANY_REQUESTS
         while world.signin.in_flight:
             await asyncio.sleep(MS)
-        assert (await world.refused(code)).outcome == ERROR_TOKEN_EXPIRED
+        assert (await world.refused(code)).outcome == CODE_REFUSED
         await world.signin.by_code(world.code("bob"), None, IP)
 
 
@@ -301,7 +301,7 @@ async def test_workers_that_share_their_claims_exchange_a_code_once() -> None:
             world.signin.by_code(code, None, IP), other.by_code(code, None, IP), return_exceptions=True
         )
         refused = [result for result in results if isinstance(result, ClientError)]
-        assert [error.outcome for error in refused] == [ERROR_TOKEN_EXPIRED]
+        assert [error.outcome for error in refused] == [CODE_REFUSED]
         assert world.calls == 1
 
 

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import (
-    ERROR_TOKEN_EXPIRED,
+    CODE_REFUSED,
     ERROR_WECHAT_BUSY,
     ERROR_WECHAT_SETUP,
     ERROR_WECHAT_USER_BLOCKED,
@@ -54,7 +54,7 @@ async def test_a_used_code_is_refused_with_its_rid() -> None:
         code = sandbox.login(Login(user="alice"))
         await caller.api.code_to_session(code)
         error = await caller.fail(code)
-        assert (error.errcode, error.error, error.outcome) == (40163, ERROR_TOKEN_EXPIRED, "bad_code")
+        assert (error.errcode, error.error, error.outcome) == (40163, CODE_REFUSED, "bad_code")
         assert error.rid is not None
 
 
@@ -92,9 +92,9 @@ async def test_the_request_is_the_one_of_the_documentation() -> None:
 @pytest.mark.parametrize(
     ("errcode", "error", "outcome"),
     [
-        (40029, ERROR_TOKEN_EXPIRED, "bad_code"),
-        (40163, ERROR_TOKEN_EXPIRED, "bad_code"),
-        (41008, ERROR_TOKEN_EXPIRED, "bad_code"),
+        (40029, CODE_REFUSED, "bad_code"),
+        (40163, CODE_REFUSED, "bad_code"),
+        (41008, CODE_REFUSED, "bad_code"),
         (45011, ERROR_WECHAT_BUSY, "quota"),
         (-1, ERROR_WECHAT_BUSY, "busy"),
         (40226, ERROR_WECHAT_USER_BLOCKED, "blocked"),

@@ -19,8 +19,8 @@ from typing import Protocol
 from gateway.auth.gate import OPEN, Gate
 from gateway.auth.sessions import Session, SessionStore, is_session_token
 from gateway.errors import (
+    CODE_REFUSED,
     ERROR_BAD_REQUEST,
-    ERROR_TOKEN_EXPIRED,
     ERROR_TOO_MANY_REQUESTS,
     ERROR_UNKNOWN_APPID,
     ClientError,
@@ -182,7 +182,7 @@ class SignIn:
 
     async def _exchange(self, key: str, api: WeChatAPI, code: str) -> SignedIn:
         if not await self._claims.claim(key):
-            raise ClientError(ERROR_TOKEN_EXPIRED, "this code was used before")
+            raise ClientError(CODE_REFUSED, "it was used before")
         try:
             who = await api.code_to_session(code)
         except WeChatError as exc:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Mapping, Sequence
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -54,6 +54,9 @@ AUDITED: Final = frozenset(
 _WRITTEN_DOWN: Final = AUDITED | {"", "batch"}
 READABLE: Final = frozenset({"delivery", "deliveries", "online_snapshot"})
 """Methods that may be asked for with GET, their parameters in the query."""
+
+REFUSAL_LOG_INTERVAL: Final = 5.0
+"""Seconds between two lines of the log about calls without a good key."""
 
 STATUS_OF_ERROR: Final = {100: 500, 102: 404, 104: 404, 107: 400, 108: 400, 112: 416, 113: 409}
 """HTTP statuses of errors in the mode `transport`; any other error is 400, or 503 if it is temporary."""
@@ -105,6 +108,8 @@ class ServerAPI:
         something to users. `inbox` keeps what wants to be acknowledged; without it that is refused."""
         self._metrics = metrics
         self._audit = audit
+        self._refused = 0
+        self._next_refusal_log = 0.0
         self.load_keys(settings)
         self._max_body = settings.api.max_body
         self._transport_errors = settings.api.error_mode == "transport"
@@ -143,6 +148,7 @@ class ServerAPI:
         if scope["method"] != "POST" and not asked:
             return await _refuse(send, 405, "use POST", "not_found")
         if not (actor or self._let_in(key)):
+            self._note_refusal(scope, bool(key))
             await respond(send, 401, b"")
             return "unauthorized"
         if self._audit is not None and method in _WRITTEN_DOWN:
@@ -168,6 +174,20 @@ class ServerAPI:
                 await respond(send, 200, b'{"error":%b}' % failed.body)
             return "error"
         return "ok"
+
+    def _note_refusal(self, scope: Scope, with_key: bool) -> None:
+        """In the log, a line now and then: one who tries keys must not fill it, and one with an old key is to
+        be found by its address."""
+        now = monotonic()
+        self._refused += 1
+        if now >= self._next_refusal_log:
+            log.warning(
+                "the server API was called without a key that is in api.keys",
+                ip=(scope.get("client") or ("",))[0],
+                with_key=with_key,
+                times=self._refused,
+            )
+            self._refused, self._next_refusal_log = 0, now + REFUSAL_LOG_INTERVAL
 
     # ------------------------------------------------------------------------ who asks
     def _read_headers(self, scope: Scope) -> tuple[bytes, bool]:

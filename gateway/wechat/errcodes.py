@@ -12,7 +12,7 @@ from typing import Final, Literal
 from urllib.parse import quote, quote_plus
 
 from gateway.errors import (
-    ERROR_TOKEN_EXPIRED,
+    CODE_REFUSED,
     ERROR_WECHAT_BUSY,
     ERROR_WECHAT_SETUP,
     ERROR_WECHAT_USER_BLOCKED,
@@ -53,7 +53,7 @@ class Meaning:
     """What the operator has to fix, formatted with the appid."""
 
 
-_BAD_CODE: Final = Meaning("bad_code", ERROR_TOKEN_EXPIRED)
+_BAD_CODE: Final = Meaning("bad_code", CODE_REFUSED)
 _BLOCKED: Final = Meaning("blocked", ERROR_WECHAT_USER_BLOCKED)
 UNKNOWN: Final = Meaning("unknown", ERROR_WECHAT_BUSY)
 _APPID: Final = Meaning("setup", ERROR_WECHAT_SETUP, "wechat.apps[].appid ({appid})")
