@@ -48,6 +48,7 @@ MASKING = {"websockets.speedups.apply_mask", "websockets.utils.apply_mask"}
 EXTRAS = {"boto3", "botocore"}
 """Libraries that may not be installed: they are imported where they are needed."""
 ON_DEMAND = {
+    ("gateway.cli", "gateway.cli.reload"),
     ("gateway.cli", "uvloop"),
     ("gateway.cli.capacity", "asyncio"),
     ("gateway.cli.capacity", "gateway.capacity"),

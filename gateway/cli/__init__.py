@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -15,11 +13,11 @@ import structlog
 import typer
 
 from gateway import logs
-from gateway.backend.app import Gateway
-from gateway.backend.base import Backend, NoBackend
+from gateway.backend.base import Backend
 from gateway.cli.capacity import capacity
 from gateway.cli.config import ConfigOption, config_app, load_or_exit
 from gateway.cli.doctor import doctor
+from gateway.cli.handlers import load_handlers
 from gateway.cli.loadtest import loadtest
 from gateway.cli.nginx import nginx
 from gateway.config import ConfigError, Settings, dev_settings, find_config, load
@@ -47,7 +45,7 @@ HandlersArgument = Annotated[
     str,
     typer.Argument(
         metavar="[MODULE:NAME]",
-        help="Your handlers: a `Gateway` object in a Python module, such as `shop:gateway`.",
+        help="Your handlers: a `Gateway` object in a Python module, such as `shop:gw`.",
         show_default=False,
     ),
 ]
@@ -69,18 +67,35 @@ def _options(
 
 
 @app.command()
-def dev(handlers: HandlersArgument = "", config: ConfigOption = None) -> None:
+def dev(
+    handlers: HandlersArgument = "",
+    config: ConfigOption = None,
+    reload: Annotated[bool, typer.Option("--reload", help="Start again when a Python file changes.")] = False,
+    watched: Annotated[bool, typer.Option("--watched", hidden=True)] = False,
+) -> None:
     """Everything in one process, nothing to install: memory broker, sandbox WeChat, a page to try it on.
 
     Signs anybody in as anybody: for laptops and tests.
     """
+    if reload:
+        from gateway.cli.reload import run_reloading
+
+        arguments = [handlers] if handlers else []
+        arguments += ["--config", str(config)] if config else []
+        raise typer.Exit(run_reloading(arguments, Path.cwd()))
     try:
         path = find_config(config, os.environ)
         settings = dev_settings(path, os.environ)
     except ConfigError as error:
         typer.echo(error, err=True)
         raise typer.Exit(2) from None
-    _serve(settings, _load(handlers), dev=True, started=lambda server: _greet(server, settings, path))
+    _serve(
+        settings,
+        load_handlers(handlers),
+        dev=True,
+        started=lambda server: _greet(server, settings, path),
+        watch=watch_supervisor if watched else None,
+    )
 
 
 @app.command()
@@ -109,7 +124,7 @@ def serve(
     listeners = {"websocket": ("websocket", "internal"), "http": ("http", "internal")}.get(only)
     _serve(
         loaded.settings,
-        _load(handlers),
+        load_handlers(handlers),
         started=lambda _: _advise(loaded.settings),
         listeners=listeners,
         reload=lambda: load(path, os.environ),
@@ -126,12 +141,12 @@ def worker(assignment: str) -> None:
         return load(path, os.environ, {"listen": {"http": task.http}})
 
     sockets = {name: socket.socket(fileno=descriptor) for name, descriptor in task.sockets.items()}
-    _serve(read(), _load(task.handlers), sockets=sockets, reload=read, watch=watch_supervisor)
+    _serve(read(), load_handlers(task.handlers), sockets=sockets, reload=read, watch=watch_supervisor)
 
 
 def _supervise(settings: Settings, workers: int, path: Path | None, handlers: str) -> NoReturn:
     logs.setup(settings.log.level, settings.log.format)
-    _load(handlers)  # a mistake in them is told once, before anything starts
+    load_handlers(handlers)  # a mistake in them is told once, before anything starts
 
     async def supervise() -> int:
         supervisor = Supervisor(
@@ -198,26 +213,6 @@ def _greet(server: Server, settings: Settings, path: Path | None) -> None:
         f"  Try    curl -H 'X-API-Key: {key}' -d {publish} http://127.0.0.1:{internal}/api/publish\n"
         "  End    Ctrl-C\n"
     )
-
-
-def _load(handlers: str) -> Backend:
-    """The `Gateway` object at `module:name`."""
-    if not handlers:
-        return NoBackend()
-    module_name, _, name = handlers.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name != module_name:
-            raise
-        typer.echo(f"no module {module_name!r} in {Path.cwd()} or on the Python path", err=True)
-        raise typer.Exit(2) from None
-    backend = getattr(module, name or "gateway", None)
-    if not isinstance(backend, Gateway):
-        typer.echo(f"{module_name} has no Gateway object named {name or 'gateway'!r}", err=True)
-        raise typer.Exit(2)
-    return backend
 
 
 def main() -> None:
