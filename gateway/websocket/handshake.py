@@ -105,6 +105,8 @@ class Handshakes:
         # A generator that knows its object: left open, each handshake would be a cycle, and collecting
         # thousands of them holds the loop.
         protocol.parser.close()
+        if protocol.handshake_exc is not None:  # so would be a refused one, by its traceback
+            protocol.handshake_exc.__traceback__ = None
         return Opened(
             b"".join(protocol.data_to_send()),
             label,
