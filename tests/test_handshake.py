@@ -280,3 +280,88 @@ def test_a_handshake_leaves_nothing_for_the_garbage_collector(request_head: byte
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+# ---------------------------------------------------------------------------- the quick way
+ODD = (
+    "",
+    "Upgrade: WebSocket",
+    "upgrade:websocket ",
+    "Upgrade: websocket, h2c",
+    "Connection: keep-alive, Upgrade",
+    "Connection: close",
+    "Connection: ,,Upgrade",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR==",
+    "Sec-WebSocket-Key: short",
+    "Sec-WebSocket-Version: 13, 8",
+    "Sec-WebSocket-Protocol: centrifuge-json",
+    "Sec-WebSocket-Protocol: mqtt,centrifuge-protobuf",
+    "Sec-WebSocket-Protocol: ,",
+    "Sec-WebSocket-Extensions: permessage-deflate",
+    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+    "Origin: https://gw.example.com",
+    "Origin: https://evil.com",
+    "Host: evil.com",
+    "X-Forwarded-For: 198.51.100.7",
+    "X-Forwarded-For: 198.51.100.7, 6.6.6.6",
+    "X-Real-Name:\t caf\u00e9 ",
+    "Cookie: a=b",
+    "Content-Length: 0",
+    "Content-Length: 7",
+    "Transfer-Encoding: chunked",
+    "A b: c",
+    " folded: line",
+    "no colon",
+    "Bad: \x00",
+)
+
+
+def what(opened: Opened) -> tuple[object, ...]:
+    lines = [line for line in opened.response.split(b"\r\n") if not line.startswith(b"Date: ")]
+    extensions = [type(each) for each in opened.extensions]
+    return lines, opened.label, opened.ip, opened.protobuf, extensions, opened.headers
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    lines=st.lists(st.sampled_from(ODD), max_size=4),
+    without=st.sampled_from(["", *UPGRADE]),
+    path=st.sampled_from([PATH, PATH + "?format=protobuf", PATH + "?x=1", "/", PATH + "#", "*", "/\u00e9"]),
+    method=st.sampled_from(["GET"] * 4 + ["POST", "get"]),
+    peer=st.sampled_from(["127.0.0.1", "203.0.113.9"]),
+    compression=st.booleans(),
+)
+def test_the_quick_way_and_the_library_agree(
+    lines: list[str], without: str, path: str, method: str, peer: str, compression: bool
+) -> None:
+    request = head(path, *(each for each in lines if each), without=without, method=method)
+    door = Handshakes(
+        Peers(("127.0.0.1/32",), ()),
+        message_limit=65536,
+        compression=compression,
+        kept_headers=["cookie", "x-real-name"],
+    )
+    quick = door._quickly(request, peer)
+    if quick is not None:
+        assert what(quick) == what(door._by_library(request, peer, ""))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("Sec-WebSocket-Protocol: centrifuge-json",),
+        ("Origin: https://gw.example.com", "User-Agent: Mozilla/5.0", "Accept-Language: zh-CN"),
+        ("X-Forwarded-For: 198.51.100.7", "X-Real-IP: 198.51.100.7", "Cookie: a=b"),
+    ],
+)
+def test_ordinary_clients_take_the_quick_way(more: tuple[str, ...]) -> None:
+    request = head(PATH, *more)
+    quick = handshakes()._quickly(request, "203.0.113.9")
+    assert quick is not None
+    assert what(quick) == what(handshakes()._by_library(request, "203.0.113.9", ""))
+    assert header(quick, "Date")
+
+
+def test_nobody_is_let_in_quickly_while_there_is_no_room() -> None:
+    assert answer(head(), refusal="full").label == "full"

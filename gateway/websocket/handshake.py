@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import email.utils
 import logging
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,6 +19,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from gateway.websocket.peers import Peers
+from gateway.websocket.upgrade import accepted, read_upgrade
 
 PATH: Final = "/connection/websocket"
 HEAD_LIMIT: Final = 16 * 1024
@@ -76,6 +79,7 @@ class Handshakes:
         self._peers = peers
         self._message_limit = message_limit
         self._compression = compression
+        self._date = (0, "")
 
     def answer(self, head: bytes, peer: str, refusal: str) -> Opened:
         """Answer the request in `head` (up to its empty line) from the address `peer`.
@@ -83,6 +87,39 @@ class Handshakes:
         Arguments:
             refusal: "full" or "draining" if no client can be taken now, else empty.
         """
+        return (None if refusal else self._quickly(head, peer)) or self._by_library(head, peer, refusal)
+
+    def _quickly(self, head: bytes, peer: str) -> Opened | None:
+        """The answer to an ordinary client that may come in; None for all others."""
+        request = read_upgrade(head)
+        if request is None or request.path.partition("?")[0] != PATH:
+            return None
+        if self._compression and b"sec-websocket-extensions" in request.headers:
+            return None
+        if b"origin" in request.headers and not self._peers.origin_allowed(
+            request.header(b"origin"), request.header(b"host")
+        ):
+            return None
+        protocol = _choose(request.protocols)
+        kept = {
+            name: request.header(name.encode()) for name in self._kept if name.encode() in request.headers
+        }
+        return Opened(
+            accepted(request.accept, self._today(), protocol),
+            "accepted",
+            ip=self._peers.client_ip(peer, request.header(b"x-forwarded-for")),
+            protobuf=protocol == PROTOBUF_PROTOCOL or _asks_for_protobuf(request.path),
+            headers=kept or None,
+        )
+
+    def _today(self) -> str:
+        """The date for HTTP, written once a second."""
+        now = int(time.time())
+        if now != self._date[0]:
+            self._date = now, email.utils.formatdate(now, usegmt=True)
+        return self._date[1]
+
+    def _by_library(self, head: bytes, peer: str, refusal: str) -> Opened:
         protocol = _Library(
             subprotocols=_SUBPROTOCOLS,
             extensions=[_DEFLATE] if self._compression else None,
@@ -146,11 +183,15 @@ class _Library(ServerProtocol):
     """A method, where the library offers an argument: bound to its object, that one would be a cycle."""
 
     def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
-        """Ours if it is offered. Others are not echoed: a client that insists sees that at once."""
-        for known in _SUBPROTOCOLS:
-            if known in subprotocols:
-                return known
-        return None
+        return _choose(subprotocols)
+
+
+def _choose(offered: Sequence[str]) -> Subprotocol | None:
+    """Ours if it is offered. Others are not echoed: a client that insists sees that at once."""
+    for known in _SUBPROTOCOLS:
+        if known in offered:
+            return known
+    return None
 
 
 def _asks_for_protobuf(path: str) -> bool:
