@@ -214,19 +214,25 @@ var Entry = class {
     this.keep = false;
     this.sub = null;
     this.timer = 0;
+    this.saved = null;
   }
   kept() {
     return this.storage.get("position." + this.name);
   }
+  /** Written at once, and then at most once a second: storage is slow. */
   moved(position, channel) {
     this.position = position;
     if (!this.keep || this.timer) return;
-    this.timer = setTimeout(() => this.save(channel), SAVE_AFTER);
+    this.save(channel);
+    this.timer = setTimeout(() => {
+      this.timer = 0;
+      this.save(channel);
+    }, SAVE_AFTER);
   }
   save(channel) {
-    clearTimeout(this.timer);
-    this.timer = 0;
-    if (this.keep && this.position) this.storage.set("position." + this.name, __spreadProps(__spreadValues({}, this.position), { channel }));
+    if (!this.keep || !this.position || this.position === this.saved) return;
+    this.saved = this.position;
+    this.storage.set("position." + this.name, __spreadProps(__spreadValues({}, this.position), { channel }));
   }
 };
 var Listener = class {
@@ -302,9 +308,8 @@ var Channels = class {
   subscribe(channel, given, options = {}) {
     const handlers = typeof given === "function" ? { publication: given } : given;
     const entry = this.entry(channel, options);
-    if (!entry.sub && channel !== PERSONAL && !this.serverSide[channel] && !entry.listeners.length) {
-      this.open(entry, handlers, options);
-    }
+    if (this.serverSide[channel]) entry.current = this.serverSide[channel];
+    else if (!entry.sub && !entry.listeners.length) this.open(entry, handlers, options);
     return this.join(entry, handlers);
   }
   personal(given, options = {}) {
@@ -6340,6 +6345,7 @@ var Wire = class extends Centrifuge {
 var REFUSED_TOKEN = [101, 3500];
 var STALE = 3502;
 var SIGNED_OUT = 4501;
+var TOO_BUSY = 111;
 var BLOCKED = 401;
 var Connection = class {
   constructor(url, settings, signIn, events2) {
@@ -6357,6 +6363,8 @@ var Connection = class {
     this.frames = 0;
     this.sent = {};
     this.triedAgain = false;
+    /** What centrifuge tells again as a text of its own. */
+    this.signInFailed = null;
     /** Why the library itself ends the connection. */
     this.ending = null;
     this.last = null;
@@ -6435,17 +6443,16 @@ var Connection = class {
   getToken() {
     if (this.signIn.isOwn) {
       return this.signIn.ownToken().catch((reason) => {
-        throw asError(reason);
+        throw this.signInFailed = asError(reason);
       });
     }
-    return Promise.resolve(this.signIn.token);
+    const token = () => this.signIn.token;
+    return this.signIn.overHttp ? this.signIn.overHttp.then(token, token) : Promise.resolve(token());
   }
   getData() {
     const data = this.settings.data;
-    if (this.signIn.isOwn || this.signIn.token) {
-      if (this.signIn.token) this.client.setToken(this.signIn.token);
-      return Promise.resolve(data || null);
-    }
+    this.client.setToken(this.signIn.token);
+    if (this.signIn.isOwn || this.signIn.token) return Promise.resolve(data || null);
     return this.signIn.freshCode().then(
       (code) => {
         const result = __spreadProps(__spreadValues({}, data), { code });
@@ -6454,6 +6461,7 @@ var Connection = class {
       },
       (reason) => {
         const error = asError(reason);
+        this.signInFailed = error;
         if (!error.temporary) this.end(error);
         throw error;
       }
@@ -6489,7 +6497,10 @@ var Connection = class {
   /** An attempt failed, and there will be another: only what the next one has to know. */
   failed(context) {
     if (context.type === "connect" && context.error.code === 109) this.refused();
-    this.events.error(asError(context.error, LocalCode.NETWORK));
+    if (context.type === "connect" && context.error.code === TOO_BUSY && !this.sent.token) this.signIn.codeUnspent();
+    const own = context.type === "connectToken" || context.type === "connectData" ? this.signInFailed : null;
+    this.signInFailed = null;
+    this.events.error(own || asError(context.error, LocalCode.NETWORK));
   }
   refused() {
     if (this.sent.token) this.signIn.refused(this.sent.token);
@@ -6866,7 +6877,10 @@ var SignIn = class {
   constructor(options, storage) {
     this.options = options;
     this.storage = storage;
+    /** A sign-in by HTTP on its way: the socket waits for its token instead of sending the same code. */
+    this.overHttp = null;
     this.code = null;
+    this.sentCode = null;
     this.login = null;
     this.refusedCodes = 0;
     this.blocked = null;
@@ -6928,7 +6942,14 @@ var SignIn = class {
   }
   /** It has left the phone: it can be used by nobody else now. */
   codeSent(code) {
-    if (this.code && this.code.value === code) this.code = null;
+    if (!this.code || this.code.value !== code) return;
+    this.sentCode = this.code;
+    this.code = null;
+  }
+  /** The gateway was too busy to look at the one that was sent: it is good for another attempt. */
+  codeUnspent() {
+    this.code = this.code || this.sentCode;
+    this.sentCode = null;
   }
   /** A code was exchanged, or a token accepted. */
   accepted(data) {
@@ -7300,7 +7321,6 @@ var GatewayClient = class {
   constructor(options) {
     this.options = options;
     this.emitter = new Emitter((event, reason) => this.threw(event, reason));
-    this.signingIn = null;
     const platform = options.wx || (typeof wx === "undefined" ? void 0 : wx);
     if (!platform || typeof platform.connectSocket !== "function") {
       throw new GatewayError(LocalCode.UNSUPPORTED, "There is no wx here: give createGateway one, as { wx: Taro } or { wx: uni }.");
@@ -7343,7 +7363,7 @@ var GatewayClient = class {
       { wx: platform, resumableFrom: options.resumableFrom || 10 * MB, pieceSize: options.pieceSize || MB },
       storage
     );
-    this.open = new OpenData(this.http, platform, () => this.signInOverHttp());
+    this.open = new OpenData(this.http, platform, () => this.signInAnew());
   }
   get state() {
     return this.connection.state;
@@ -7442,8 +7462,7 @@ var GatewayClient = class {
   token() {
     if (this.signIn.token) return Promise.resolve(this.signIn.token);
     if (this.signIn.isOwn) return this.signIn.ownToken();
-    if (this.state === "connecting") return this.tokenOfSocket();
-    return this.signInOverHttp();
+    return this.signInAnew();
   }
   signOut(callbacks) {
     const token = this.signIn.token;
@@ -7464,6 +7483,11 @@ var GatewayClient = class {
     );
     return tell(done, callbacks);
   }
+  /** With a new code, by the socket where that is at it already. */
+  signInAnew() {
+    const bySocket = this.state === "connecting" && !this.signIn.token && !this.signIn.overHttp;
+    return bySocket ? this.tokenOfSocket() : this.signInOverHttp();
+  }
   /** The socket is signing in: its token is everybody's. Where it does not come, HTTP asks for one. */
   tokenOfSocket() {
     return new Promise((resolve) => {
@@ -7480,9 +7504,10 @@ var GatewayClient = class {
       this.on("state", look);
     }).then((token) => token || this.signInOverHttp());
   }
-  /** With a new code, also where there is a token: its session key may be stale. One at a time. */
+  /** Also where there is a token: its session key may be stale. One at a time. */
   signInOverHttp() {
-    if (this.signingIn) return this.signingIn;
+    const under = this.signIn.overHttp;
+    if (under) return under;
     const signingIn = this.signIn.freshCode().then((code) => {
       this.signIn.codeSent(code);
       const body = { code };
@@ -7501,9 +7526,9 @@ var GatewayClient = class {
         throw error;
       }
     );
-    this.signingIn = signingIn;
+    this.signIn.overHttp = signingIn;
     const done = () => {
-      this.signingIn = null;
+      this.signIn.overHttp = null;
     };
     signingIn.then(done, done);
     return signingIn;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,9 @@ def need_node(folder: Path = CLIENT) -> None:
     pytest.skip(missing)
 
 
-def node(*arguments: str | Path, patience: float, cwd: Path = CLIENT, **environment: str) -> str:
+def node(
+    *arguments: str | Path, patience: float, cwd: Path = CLIENT, variables: Mapping[str, str] | None = None
+) -> str:
     """What it printed; it must end with 0."""
     done = subprocess.run(
         ["node", *map(str, arguments)],
@@ -32,7 +35,7 @@ def node(*arguments: str | Path, patience: float, cwd: Path = CLIENT, **environm
         capture_output=True,
         text=True,
         timeout=patience,
-        env={**os.environ, **environment},
+        env={**os.environ, **(variables or {})},
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -45,6 +45,7 @@ class Entry {
   keep = false;
   sub: CentrifugeSubscription | null = null;
   private timer: any = 0;
+  private saved: Position | null = null;
 
   constructor(
     readonly name: string,
@@ -55,16 +56,21 @@ class Entry {
     return this.storage.get('position.' + this.name);
   }
 
+  /** Written at once, and then at most once a second: storage is slow. */
   moved(position: Position, channel: string): void {
     this.position = position;
     if (!this.keep || this.timer) return;
-    this.timer = setTimeout(() => this.save(channel), SAVE_AFTER);
+    this.save(channel);
+    this.timer = setTimeout(() => {
+      this.timer = 0;
+      this.save(channel);
+    }, SAVE_AFTER);
   }
 
   save(channel: string): void {
-    clearTimeout(this.timer);
-    this.timer = 0;
-    if (this.keep && this.position) this.storage.set('position.' + this.name, { ...this.position, channel });
+    if (!this.keep || !this.position || this.position === this.saved) return;
+    this.saved = this.position;
+    this.storage.set('position.' + this.name, { ...this.position, channel });
   }
 }
 
@@ -155,9 +161,8 @@ export class Channels {
   subscribe(channel: string, given: Handlers | ((publication: Publication) => void), options: SubscribeOptions = {}): Subscription {
     const handlers: Handlers = typeof given === 'function' ? { publication: given } : given;
     const entry = this.entry(channel, options);
-    if (!entry.sub && channel !== PERSONAL && !this.serverSide[channel] && !entry.listeners.length) {
-      this.open(entry, handlers, options);
-    }
+    if (this.serverSide[channel]) entry.current = this.serverSide[channel];
+    else if (!entry.sub && !entry.listeners.length) this.open(entry, handlers, options);
     return this.join(entry, handlers);
   }
 

@@ -19,6 +19,7 @@ const REFUSED_TOKEN = [101, 3500];
 /** Final by its range, but on a phone it only means that its code was suspended between two messages. */
 const STALE = 3502;
 const SIGNED_OUT = 4501;
+const TOO_BUSY = 111;
 const BLOCKED = 401;
 
 export interface ConnectionEvents {
@@ -52,6 +53,8 @@ export class Connection {
   private frames = 0;
   private sent: { token?: string; data?: any } = {};
   private triedAgain = false;
+  /** What centrifuge tells again as a text of its own. */
+  private signInFailed: GatewayError | null = null;
   /** Why the library itself ends the connection. */
   private ending: GatewayError | null = null;
   private last: Connected | null = null;
@@ -146,19 +149,18 @@ export class Connection {
     // was refused, and is forgotten by now.
     if (this.signIn.isOwn) {
       return this.signIn.ownToken().catch((reason) => {
-        throw asError(reason);
+        throw (this.signInFailed = asError(reason));
       });
     }
-    return Promise.resolve(this.signIn.token);
+    const token = () => this.signIn.token;
+    return this.signIn.overHttp ? this.signIn.overHttp.then(token, token) : Promise.resolve(token());
   }
 
   private getData(): Promise<any> {
     const data = this.settings.data;
-    if (this.signIn.isOwn || this.signIn.token) {
-      // Another than centrifuge's own: signed in by HTTP meanwhile.
-      if (this.signIn.token) this.client.setToken(this.signIn.token);
-      return Promise.resolve(data || null);
-    }
+    // centrifuge's own may be an old one: signed in by HTTP meanwhile, or signed out.
+    this.client.setToken(this.signIn.token);
+    if (this.signIn.isOwn || this.signIn.token) return Promise.resolve(data || null);
     return this.signIn.freshCode().then(
       (code) => {
         const result: { [key: string]: Json } = { ...data, code };
@@ -167,6 +169,7 @@ export class Connection {
       },
       (reason) => {
         const error = asError(reason);
+        this.signInFailed = error;
         if (!error.temporary) this.end(error); // aborts this attempt
         throw error;
       },
@@ -206,7 +209,10 @@ export class Connection {
   /** An attempt failed, and there will be another: only what the next one has to know. */
   private failed(context: { type: string; error: { code: number; message: string } }): void {
     if (context.type === 'connect' && context.error.code === 109) this.refused();
-    this.events.error(asError(context.error, LocalCode.NETWORK));
+    if (context.type === 'connect' && context.error.code === TOO_BUSY && !this.sent.token) this.signIn.codeUnspent();
+    const own = context.type === 'connectToken' || context.type === 'connectData' ? this.signInFailed : null;
+    this.signInFailed = null;
+    this.events.error(own || asError(context.error, LocalCode.NETWORK));
   }
 
   private refused(): void {

@@ -58,7 +58,6 @@ export class GatewayClient implements Gateway {
   private readonly signIn: SignIn;
   private readonly acknowledgements: Acknowledgements;
   private readonly emitter = new Emitter<Events & { [event: string]: any }>((event, reason) => this.threw(event, reason));
-  private signingIn: Promise<string> | null = null;
 
   constructor(private readonly options: Options) {
     const platform = options.wx || (typeof wx === 'undefined' ? undefined : wx);
@@ -103,7 +102,7 @@ export class GatewayClient implements Gateway {
       { wx: platform, resumableFrom: options.resumableFrom || 10 * MB, pieceSize: options.pieceSize || MB },
       storage,
     );
-    this.open = new OpenData(this.http, platform, () => this.signInOverHttp());
+    this.open = new OpenData(this.http, platform, () => this.signInAnew());
   }
 
   get state(): State {
@@ -226,8 +225,7 @@ export class GatewayClient implements Gateway {
   token(): Promise<string> {
     if (this.signIn.token) return Promise.resolve(this.signIn.token);
     if (this.signIn.isOwn) return this.signIn.ownToken();
-    if (this.state === 'connecting') return this.tokenOfSocket();
-    return this.signInOverHttp();
+    return this.signInAnew();
   }
 
   signOut(callbacks?: Callbacks<void>): Promise<void> {
@@ -253,6 +251,12 @@ export class GatewayClient implements Gateway {
     return tell(done, callbacks);
   }
 
+  /** With a new code, by the socket where that is at it already. */
+  private signInAnew(): Promise<string> {
+    const bySocket = this.state === 'connecting' && !this.signIn.token && !this.signIn.overHttp;
+    return bySocket ? this.tokenOfSocket() : this.signInOverHttp();
+  }
+
   /** The socket is signing in: its token is everybody's. Where it does not come, HTTP asks for one. */
   private tokenOfSocket(): Promise<string> {
     return new Promise<string>((resolve) => {
@@ -270,9 +274,10 @@ export class GatewayClient implements Gateway {
     }).then((token) => token || this.signInOverHttp());
   }
 
-  /** With a new code, also where there is a token: its session key may be stale. One at a time. */
+  /** Also where there is a token: its session key may be stale. One at a time. */
   private signInOverHttp(): Promise<string> {
-    if (this.signingIn) return this.signingIn;
+    const under = this.signIn.overHttp as Promise<string> | null;
+    if (under) return under;
     const signingIn = this.signIn
       .freshCode()
       .then((code) => {
@@ -294,9 +299,9 @@ export class GatewayClient implements Gateway {
           throw error;
         },
       );
-    this.signingIn = signingIn;
+    this.signIn.overHttp = signingIn;
     const done = () => {
-      this.signingIn = null;
+      this.signIn.overHttp = null;
     };
     signingIn.then(done, done);
     return signingIn;

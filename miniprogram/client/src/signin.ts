@@ -38,11 +38,20 @@ export interface SignedIn {
   unionid?: string;
 }
 
+interface Code {
+  value: string;
+  /** Unix milliseconds. */
+  at: number;
+}
+
 export class SignIn {
   openid: string | undefined;
   unionid: string | undefined;
+  /** A sign-in by HTTP on its way: the socket waits for its token instead of sending the same code. */
+  overHttp: Promise<unknown> | null = null;
   private current: string;
-  private code: { value: string; at: number } | null = null;
+  private code: Code | null = null;
+  private sentCode: Code | null = null;
   private login: Promise<string> | null = null;
   private refusedCodes = 0;
   private blocked: { error: GatewayError; until: number } | null = null;
@@ -117,7 +126,15 @@ export class SignIn {
 
   /** It has left the phone: it can be used by nobody else now. */
   codeSent(code: string): void {
-    if (this.code && this.code.value === code) this.code = null;
+    if (!this.code || this.code.value !== code) return;
+    this.sentCode = this.code;
+    this.code = null;
+  }
+
+  /** The gateway was too busy to look at the one that was sent: it is good for another attempt. */
+  codeUnspent(): void {
+    this.code = this.code || this.sentCode;
+    this.sentCode = null;
   }
 
   /** A code was exchanged, or a token accepted. */

@@ -493,17 +493,19 @@ function makeWx(life) {
     },
 
     login(options) {
-      phone.logins++;
       if (!life.reachable) return no(options, 'login', 'network error');
       const body = JSON.stringify({ user: phone.options.user });
-      const stop = (message) => no(options, 'login', message);
+      const stop = (message) => {
+        life.running.delete(stop);
+        no(options, 'login', message);
+      };
       life.running.add(stop);
       const request = http.request(`${phone.options.sandbox}/login`, { method: 'POST', agent, headers: { 'content-type': 'application/json' } });
       const end = () => life.running.delete(stop);
       request.on('response', (response) => {
         const chunks = [];
         response.on('data', (chunk) => chunks.push(chunk));
-        response.on('end', () => end() && ok(options, 'login', { code: JSON.parse(String(Buffer.concat(chunks))).code }));
+        response.on('end', () => end() && ++phone.logins && ok(options, 'login', { code: JSON.parse(String(Buffer.concat(chunks))).code }));
       });
       request.on('error', () => end() && stop('network error'));
       request.end(body);
@@ -529,6 +531,7 @@ function makeWx(life) {
       const text = JSON.stringify(value);
       if (phone.storageIsFull || text.length > STORAGE_LIMIT) throw new Error('setStorageSync:fail exceed storage max size');
       phone.storage.set(key, text);
+      phone.options.onStore?.(key, value);
     },
     removeStorageSync: (key) => void phone.storage.delete(key),
 
@@ -582,7 +585,7 @@ export async function sandbox(phone, what, body) {
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
   });
-  return answer.json();
+  return answer.status === 204 ? null : answer.json();
 }
 
 /** What wx makes of values that are no texts. */
