@@ -38,6 +38,7 @@ from gateway.files.ledger import RedisLedger
 from gateway.files.quotas import Ledger
 from gateway.files.service import Files
 from gateway.metrics import Counts, Metrics
+from gateway.node.lingering import RedisLeaves
 from gateway.node.node import Node
 from gateway.online.service import Online, rules_of
 from gateway.online.store import PARTITIONS, MemoryOnlineStore, OnlineStore, RedisOnlineStore
@@ -124,6 +125,9 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         node_id=node_id,
         name=socket.gethostname(),
         clock=clock,
+        leaves=RedisLeaves(broker.topology, settings.redis.prefix)
+        if isinstance(broker, RedisBroker)
+        else None,
     )
     protection = build_protection(node, stores.lists, stores.audit)
     upstream = httpx.AsyncClient(trust_env=not settings.wechat.sandbox)

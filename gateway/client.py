@@ -129,7 +129,9 @@ class Subscription:
         epoch, floor: the position in the subscribe reply; offsets up to here were part of it.
         expires_at: monotonic seconds, 0 is never; `client_refresh`: the client renews it with a token.
         watched: the backend is told when the user has left the channel.
-        presence: listed in the channel's presence. announced: its join was published, so is its leave.
+        presence: listed in the channel's presence.
+        announced: as whom its join was published, and its leave will be.
+        leave_grace: seconds in which its user's return undoes its leave.
         wants_joins: hears of joins and leaves.
     """
 
@@ -143,6 +145,7 @@ class Subscription:
         "epoch",
         "expires_at",
         "floor",
+        "leave_grace",
         "positioned",
         "presence",
         "server_side",
@@ -161,7 +164,8 @@ class Subscription:
         self.client_refresh = False
         self.positioned = False
         self.presence = False
-        self.announced = False
+        self.announced: ClientInfo | None = None
+        self.leave_grace = 0.0
         self.wants_joins = False
         self.watched = False
         self.chan_info: Raw = EMPTY_RAW

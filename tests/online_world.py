@@ -166,6 +166,7 @@ class Device:
         self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self.hidden = False
         self.alive = True
+        self.pushes: list[dict[str, Any]] = []
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
@@ -189,6 +190,8 @@ class Device:
             async for message in self._socket:
                 for line in str(message).split("\n"):
                     reply = json.loads(line)
+                    if "push" in reply:
+                        self.pushes.append(reply["push"])
                     future = self._replies.pop(reply.get("id", 0), None)
                     if future is not None and not future.done():
                         future.set_result(reply)

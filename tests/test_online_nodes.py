@@ -86,6 +86,7 @@ class Schedule:
         self.devices: dict[str, list[Device]] = {user: [] for user in USERS}
         self._under_way: set[asyncio.Task[None]] = set()
         self._redis_is_there = asyncio.Lock()
+        self._one_is_left = asyncio.Lock()
 
     async def run(self, steps: int) -> None:
         faults = {steps // 4: self.kill_node, steps // 2: self.restart_redis, 3 * steps // 4: self.kill_node}
@@ -136,9 +137,10 @@ class Schedule:
         self.backend.trouble = self.random.choice(["", "", "refuse", "hang", "lie"])
 
     async def kill_node(self) -> None:
-        self.nodes.kill(self.random.choice(self.nodes.alive))
-        async with self._redis_is_there:  # a node does not start without it
-            await asyncio.to_thread(self.nodes.start)
+        async with self._one_is_left:
+            self.nodes.kill(self.random.choice(self.nodes.alive))
+            async with self._redis_is_there:  # a node does not start without it
+                await asyncio.to_thread(self.nodes.start)
 
     async def restart_redis(self) -> None:
         async with self._redis_is_there:

@@ -221,6 +221,9 @@ class ChannelOptions(Rows):
     """Keep a list of who is in the channel. Costs one Redis write per client per `presence_interval`."""
     join_leave: Flag = False
     """Tell subscribers who comes and goes. Quadratic in big channels: for rooms, not for broadcasts."""
+    join_leave_grace: Duration = 0.0
+    """Whoever loses the connection and is back in the channel within this time has neither left nor joined,
+    for those who hear of joins and leaves. 0s: every reconnect is a leave and a join."""
     force_push_join_leave: Flag = False
     """Send join and leave messages to every subscriber, also without being asked."""
     history_size: Count = 0

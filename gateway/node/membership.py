@@ -33,6 +33,7 @@ from gateway.errors import (
 from gateway.hub import Channel, Hub
 from gateway.metrics import Metrics
 from gateway.node.delivery import Delivery
+from gateway.node.lingering import LeaveStore, Lingering
 from gateway.node.recovery import Recovery, recover_cache, recover_stream, within
 from gateway.protocol import EMPTY_RAW, Publication, StreamPosition, SubscribeResult
 
@@ -94,6 +95,7 @@ class Membership:
         metrics: Metrics,
         *,
         recovery_limit: int,
+        leaves: LeaveStore,
         clock: Callable[[], float],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
@@ -109,6 +111,7 @@ class Membership:
         self._locks: dict[str, asyncio.Lock] = {}
         self._leaving: dict[tuple[str, str], asyncio.Event] = {}
         self.watcher: Watcher | None = None
+        self._lingering = Lingering(leaves, broker.publish_leave, clock)
 
     # ------------------------------------------------------------------ in
     async def prepare(self, client: Client, order: Order) -> tuple[Subscription, SubscribeResult]:
@@ -151,11 +154,27 @@ class Membership:
             or subscription.client.subscriptions.get(subscription.channel) is not subscription
         ):
             return
-        subscription.announced = True
+        channel, info = subscription.channel, subscription.info()
         try:
-            await self._broker.publish_join(subscription.channel, subscription.info())
+            if options.join_leave_grace and info.user:
+                subscription.leave_grace = options.join_leave_grace
+                if await self._goes_on(subscription):
+                    return
+            subscription.announced = info
+            await self._broker.publish_join(channel, info)
         except UpstreamError as error:
-            log.warning("a join was not published", channel=subscription.channel, problem=error.detail)
+            log.warning("a join was not published", channel=channel, problem=error.detail)
+
+    async def _goes_on(self, subscription: Subscription) -> bool:
+        """Whether there is no join to publish: its user was here a moment ago, or it has left again."""
+        channel, client = subscription.channel, subscription.client
+        before = await self._lingering.returned(channel, client.user)
+        if client.subscriptions.get(channel) is subscription:
+            subscription.announced = before
+            return before is not None
+        if before is not None:
+            await self._lingering.leave(channel, before, subscription.leave_grace)
+        return True
 
     async def _open(self, channel: Channel) -> None:
         """Subscribe at the broker, once for all subscribers of this process."""
@@ -261,15 +280,20 @@ class Membership:
             self.watcher.unsubscribed(subscription)
         if subscription.presence or subscription.announced:
             self._leaving[client.id, name] = asyncio.Event()
-            self._spawn(self._farewell(subscription))
+            self._spawn(self._farewell(subscription, lost=not client.is_open))
 
-    async def _farewell(self, subscription: Subscription) -> None:
+    async def _farewell(self, subscription: Subscription, *, lost: bool) -> None:
+        """`lost`: with its client; a client that unsubscribes has left for sure."""
         client, name = subscription.client, subscription.channel
         try:
             if subscription.presence:
                 await self._presence.remove(name, client.id, client.user)
-            if subscription.announced:
-                await self._broker.publish_leave(name, subscription.info())
+            if subscription.announced is None:
+                return
+            if lost and subscription.leave_grace:
+                await self._lingering.leave(name, subscription.announced, subscription.leave_grace)
+            else:
+                await self._broker.publish_leave(name, subscription.announced)
         except UpstreamError as error:  # the presence entry ages out by itself
             log.warning("a leave was not published", channel=name, problem=error.detail)
         finally:
@@ -281,6 +305,10 @@ class Membership:
             await event.wait()
 
     # ------------------------------------------------------------------ from time to time
+    async def publish_leaves(self, now: float) -> None:
+        """Those whose grace is over by `now`."""
+        await self._lingering.sweep(now)
+
     async def close_idle(self, now: float) -> None:
         """Unsubscribe at the broker from channels that nobody has listened to for a while."""
         due = [name for name, since in self._idle.items() if now - since >= IDLE_BEFORE_UNSUBSCRIBE]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -56,6 +57,7 @@ from gateway.node.cluster import (
     UnsubscribeUser,
 )
 from gateway.node.delivery import Delivery, Letters
+from gateway.node.lingering import LeaveStore, MemoryLeaves
 from gateway.node.live import LiveConnections
 from gateway.node.membership import Membership
 from gateway.node.stats import NodeStats, StatsReport
@@ -102,6 +104,7 @@ class Node:
 
     Arguments:
         node_id: unique among the nodes that share the broker.
+        leaves: where leaves wait that a return may undo; None: in this process.
         clock: monotonic seconds. wall: unix seconds.
 
     Attributes:
@@ -121,6 +124,7 @@ class Node:
         name: str,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        leaves: LeaveStore | None = None,
     ) -> None:
         self.id = node_id
         self.name = name
@@ -155,6 +159,7 @@ class Node:
             self._delivery,
             metrics,
             recovery_limit=settings.channels.recovery_limit,
+            leaves=leaves or MemoryLeaves(),
             clock=clock,
             spawn=self.spawn,
         )
@@ -227,6 +232,7 @@ class Node:
             await asyncio.wait(self._tasks, timeout=5)
         for task in self._tasks:
             task.cancel()
+        await self.membership.publish_leaves(math.inf)
         try:
             await self._cluster.bye()
         except UpstreamError as error:
@@ -265,6 +271,7 @@ class Node:
         self._broker.sweep(now)
         self._presence.sweep(now)
         await self.membership.close_idle(now)
+        await self.membership.publish_leaves(now)
 
     async def _check_positions(self) -> None:
         await self._delivery.check_positions(self._clock() - self._settings.position_check_interval)
