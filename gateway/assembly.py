@@ -151,10 +151,10 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         upstream,
         sandbox_url,
     )
-    inbox = build_inbox(settings, node, broker, metrics)
     apis = wx.services.open_data.apis
     safety = build_safety(settings, apis, stores.windows, stores.pending, metrics)
     wx.services.callbacks.watchers[EVENT] = safety.media.on_event
+    inbox = build_inbox(settings, node, broker, metrics, lambda: wx.services.open_data.apis)
     jwks = Jwks(settings.client.token_jwks_url, upstream) if settings.client.token_jwks_url else None
     tokens = _tokens(settings, jwks)
     authenticator = Authenticator(

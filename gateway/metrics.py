@@ -35,7 +35,7 @@ API_METHODS: Final = (
     "publish", "broadcast", "subscribe", "unsubscribe", "disconnect", "refresh", "presence", "presence_stats",
     "history", "history_remove", "channels", "info", "stats", "batch", "broadcast_all", "connections",
     "block_user", "unblock_user", "blocked_users", "revoke_token", "invalidate_user_tokens", "audit",
-    "delivery", "deliveries", "online", "online_snapshot", OTHER,
+    "delivery", "deliveries", "notify", "notify_stats", "grants", "online", "online_snapshot", OTHER,
 )  # fmt: skip
 API_OUTCOMES: Final = (
     "ok",
@@ -92,6 +92,12 @@ CONTENT_OUTCOMES: Final = (
     "pass", "review", "risky", "unavailable", "timeout", "quota", "crowded", "openid", "too_long", OTHER,
 )  # fmt: skip
 """`unavailable` to `openid`: could not be checked; then the configuration decides."""
+NOTIFICATIONS: Final = (
+    "notified", "delivered", "acknowledged", "sent", "uncertain", "late", "again", "lost",
+    "no_grant", "banned", "expired", "rejected", "bad_data", "bad_template", "bad_user", "bad_page", "quota",
+    "busy", "unreachable", "setup", OTHER,
+)  # fmt: skip
+"""From `no_grant` on: why no subscribe message was sent."""
 RECOVERIES: Final = ("recovered", "too_old", "other_epoch", OTHER)
 ERROR_CODES: Final = (*(str(code) for code in ERRORS), OTHER)
 CLOSE_CODES: Final = ("1000", "1001", "1005", "1006")
@@ -178,6 +184,7 @@ class Metrics:
         self._inbox = dict.fromkeys(INBOX, 0)
         self._user_events = {(kind, outcome): 0 for kind in USER_EVENTS for outcome in USER_EVENT_OUTCOMES}
         self._content_checks = {(kind, outcome): 0 for kind in CONTENT_KINDS for outcome in CONTENT_OUTCOMES}
+        self._notifications = dict.fromkeys(NOTIFICATIONS, 0)
         self._connects = {(way, outcome): 0 for way in CONNECT_WAYS for outcome in CONNECT_OUTCOMES}
         self._upstream_calls = {(name, outcome): 0 for name in UPSTREAMS for outcome in UPSTREAM_OUTCOMES}
         self._api_calls = {(method, outcome): 0 for method in API_METHODS for outcome in API_OUTCOMES}
@@ -267,6 +274,10 @@ class Metrics:
     def inbox(self, event: str) -> None:
         """Something happened to a publication that wants to be acknowledged."""
         self._inbox[event if event in self._inbox else OTHER] += 1
+
+    def notification(self, event: str) -> None:
+        """A notification came a step further, or to its end."""
+        self._notifications[event if event in self._notifications else OTHER] += 1
 
     # ------------------------------------------------------------------------ everything around
     def user_event(self, kind: str, outcome: str, count: int = 1) -> None:
@@ -359,6 +370,7 @@ class _Reader(Collector):
             ("disconnects", "Connections that ended, by code.", "code", metrics._disconnects),
             ("unsubscribes", "Subscriptions that ended, by code.", "code", metrics._unsubscribes),
             ("recoveries", "Clients that came back with a position.", "outcome", metrics._recoveries),
+            ("notifications", "Notifications, by what became of them.", "event", metrics._notifications),
             ("inbox", "Publications that want to be acknowledged.", "event", metrics._inbox),
             ("uploads", "Files that came in.", "outcome", metrics._uploads),
             ("downloads", "Files that went out, by who sent them.", "way", metrics._downloads),

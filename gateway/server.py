@@ -163,6 +163,7 @@ class Server:
             await asyncio.gather(self._sweeper, return_exceptions=True)
         await parts.online.close()
         await parts.protection.close()
+        await parts.inbox.close()
         await parts.wx.close()
         await parts.backend.close()
         await parts.files.close()
@@ -170,7 +171,6 @@ class Server:
         await parts.sign_in.close()
         if parts.jwks is not None:
             await parts.jwks.close()
-        await parts.inbox.close()
         await parts.upstream.aclose()
         await parts.node.close()
         log.info("the gateway has left", node=parts.node.id)

@@ -33,7 +33,7 @@ LABELS = {
     "operation": set(module.BROKER_OPERATIONS),
     "sdk": set(module.SDKS),
     "code": set(module.ERROR_CODES) | set(module.DISCONNECT_CODES) | set(module.UNSUBSCRIBE_CODES),
-    "event": set(module.INBOX),
+    "event": set(module.INBOX) | set(module.NOTIFICATIONS),
     "version": {__version__},
     "kind": set(module.USER_EVENTS) | set(module.CONTENT_KINDS),
     "state": {"online", "background"},

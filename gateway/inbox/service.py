@@ -155,35 +155,38 @@ class Inbox:
         *,
         ttl: float = 0.0,
         key: str = "",
-        word: str = "",
-        fallback: Fallback = "-",
     ) -> str:
         """Keep and publish; the delivery's id.
 
         Arguments:
             ttl: seconds until it expires; 0: as configured, which is also the most.
             key: an idempotency key; the repeat of one that is known publishes nothing and has the same id.
-            word: the first part of the id, where the caller has it already.
 
         Raises:
             ClientError: 106 where the user's inbox is full, 111 where all together are; as `owner`.
             UpstreamError: the store could not; then it is unknown whether it took effect.
         """
-        user = self.owner(channel)
+        word = word_of_key(channel, key) if key else secrets.token_urlsafe(12)
+        await self.post(channel, publication, word, ttl=ttl)
+        return make_id(word, self.owner(channel))
+
+    async def post(
+        self, channel: str, publication: Publication, word: str, *, ttl: float, fallback: Fallback = "-"
+    ) -> bool:
+        """`publish` under a word of the caller's; False where it is known, so that nothing was published."""
+        delivery = make_id(word, self.owner(channel))
         ttl = self.ttl(ttl)
         size = len(bytes(publication.data))
         if not self._tally.has_room(size):
             self._metrics.inbox("refused_total")
             raise ClientError(ERROR_TOO_MANY_REQUESTS, "too much waits in all inboxes: inbox.total_size")
-        word = word or (word_of_key(channel, key) if key else secrets.token_urlsafe(12))
-        delivery = make_id(word, user)
         tags = {**(publication.tags or {}), TAG: delivery}
         letter = Publication(publication.data, publication.info, 0, tags)
         kept = await self.store.publish(channel, Entry(word, letter, ttl, fallback))
         self._count(kept)
         if kept == "kept":
             self._tally.change(round((self._wall() + ttl) * 1000), size)
-        return delivery
+        return kept == "kept"
 
     def ttl(self, wanted: float) -> float:
         """Seconds that a letter waits. Raises ClientError for more than is configured."""

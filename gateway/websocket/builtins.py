@@ -11,8 +11,10 @@ from gateway.client import Client
 from gateway.errors import ERROR_BAD_REQUEST, ERROR_PERMISSION_DENIED, ClientError
 from gateway.inbox.records import ID_LIMIT
 from gateway.inbox.service import Inbox
+from gateway.notify.ledger import TEMPLATES_LIMIT, Answer, Ledger
 from gateway.protocol import raw
 from gateway.websocket.commands import Builtin
+from gateway.wechat.subscribe_message import TemplateId
 
 ACK_LIMIT: Final = 500
 """Deliveries that one rpc acknowledges."""
@@ -26,7 +28,12 @@ class Ack(Struct, frozen=True):
     ids: Annotated[list[DeliveryId], Meta(max_length=ACK_LIMIT)]
 
 
+class Granted(Struct, frozen=True):
+    templates: Annotated[dict[TemplateId, Answer], Meta(max_length=TEMPLATES_LIMIT)]
+
+
 _ack: Final = msgspec.json.Decoder(Ack)
+_granted: Final = msgspec.json.Decoder(Granted)
 
 
 def inbox_builtins(inbox: Inbox) -> dict[str, Builtin]:
@@ -37,6 +44,17 @@ def inbox_builtins(inbox: Inbox) -> dict[str, Builtin]:
         return raw({"acknowledged": await inbox.acknowledge(signed_in(client), ids)})
 
     return {"ack": ack}
+
+
+def grant_builtins(ledger: Ledger) -> dict[str, Builtin]:
+    """`gateway.granted {"templates":{"<id>":"accept"}}` → `{"grants":{"<id>":1}}`: what the user answered to
+    `wx.requestSubscribeMessage`."""
+
+    async def granted(client: Client, data: Raw) -> Raw:
+        templates = decoded(_granted, data).templates
+        return raw({"grants": await ledger.report(signed_in(client), templates)})
+
+    return {"gateway.granted": granted}
 
 
 def signed_in(client: Client) -> str:

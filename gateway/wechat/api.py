@@ -77,6 +77,7 @@ class WeChatError(UpstreamError):
         detail = f"{outcome} errcode={errcode} rid={rid}" if errcode is not None else outcome
         super().__init__(error, f"{call}: {detail}")
         self.outcome: Outcome = outcome
+        self.call = call
         self.errcode = errcode
         self.rid = rid
         self.code_spent = code_spent

@@ -27,6 +27,8 @@ INVALID_SIGNATURE: Final = 87009
 """The session key with which the call was signed is not the user's present one."""
 
 _ANSWERS: Final = TOKEN_ERRCODES | {INVALID_SIGNATURE}
+_MESSAGE_ANSWERS: Final = frozenset({40003, 40037, 41030, 43101, 47003})
+"""What a subscribe message may be refused for: the message's fault, or the user's wish."""
 _PHONE_CODE: Final = Meaning("bad_code", ERROR_PHONE_CODE)
 _OF_PHONE: Final = {40029: _PHONE_CODE, 40163: _PHONE_CODE, 41008: _PHONE_CODE}
 
@@ -89,7 +91,9 @@ class WeChatCalls:
         try:
             reply = await self._exchange(path, params, body)
             outcome = self._meaning(path, reply.errcode).outcome if reply.errcode else "ok"
-            if reply.errcode in _ANSWERS:
+            if reply.errcode in _ANSWERS or (
+                reply.errcode in _MESSAGE_ANSWERS and path.endswith("/subscribe/send")
+            ):
                 outcome = "refused"
         except WeChatError as error:
             outcome = error.outcome

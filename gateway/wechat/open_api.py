@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.wechat.access_token import AccessTokenKeeper
+from gateway.wechat.api import WeChatError
 from gateway.wechat.calls import INVALID_SIGNATURE, TOKEN_ERRCODES, Reply, WeChatCalls
 from gateway.wechat.crypto import StaleSessionKey, session_signature
 
@@ -71,6 +72,14 @@ class OpenAPI:
         if not isinstance(fresh, str) or not 0 < len(fresh) <= 128 or reply.fields.get("openid") != openid:
             raise self._calls.garbage(_RESET)
         return fresh
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Reply:
+        """Any other call with an access token; what the errcode means is the caller's to know."""
+        return await self._ask(path, {}, body)
+
+    def refusal(self, path: str, reply: Reply) -> WeChatError:
+        """See `WeChatCalls.refusal`."""
+        return self._calls.refusal(path, reply)
 
     async def close(self) -> None:
         """End what is in flight."""

@@ -6,7 +6,7 @@ no errcode on success, an rid in each errmsg. Nothing real is asked, and no sess
 through that exchange and a reset.
 
 This module signs in; `sandbox_open` has what needs an access token, `sandbox_safety` the content checks,
-`sandbox_push` sends callbacks.
+`sandbox_subscribe` takes subscribe messages, `sandbox_push` sends callbacks.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from gateway.wechat.sandbox_common import (
 from gateway.wechat.sandbox_open import OpenDesk, open_router, read_json
 from gateway.wechat.sandbox_push import push_router
 from gateway.wechat.sandbox_safety import Callback, SafetyDesk, safety_router
+from gateway.wechat.sandbox_subscribe import SubscribeDesk, subscribe_router
 
 CODE_LIFETIME = 300.0  # https://developers.weixin.qq.com/miniprogram/dev/api/open-api/login/wx.login.html
 KEY_MIN_AGE = 600.0
@@ -49,7 +50,16 @@ SANDBOX_APP = App("wx5a4db0c5a4db0c00", "sandbox-secret-of-no-real-app-00", "htt
 """The app of `gateway dev`, where no real one is configured."""
 
 FaultKind = Literal[
-    "busy", "slow", "bad_gateway", "html", "quota", "silence", "blocked", "token_invalid", "token_expired"
+    "busy",
+    "slow",
+    "bad_gateway",
+    "html",
+    "quota",
+    "silence",
+    "blocked",
+    "token_invalid",
+    "token_expired",
+    "daily_quota",
 ]
 ApiName = Literal[
     "jscode2session",
@@ -59,6 +69,7 @@ ApiName = Literal[
     "resetusersessionkey",
     "msg_sec_check",
     "media_check_async",
+    "subscribe_send",
 ]
 
 _FAULT_ERRCODE: dict[FaultKind, int] = {
@@ -67,6 +78,7 @@ _FAULT_ERRCODE: dict[FaultKind, int] = {
     "blocked": 40226,
     "token_invalid": 40001,
     "token_expired": 42001,
+    "daily_quota": 45009,
 }
 _HTML = (
     "<html><head><title>502 Bad Gateway</title></head><body><center>502 Bad Gateway</center></body></html>"
@@ -156,6 +168,9 @@ class Sandbox:
         self.open = OpenDesk(apps, now=now, user=self.person, by_openid=self._by_openid)
         self.safety = SafetyDesk(
             app_of=self.open.app_of, by_openid=self._by_openid, callbacks=callbacks or {}, now=now
+        )
+        self.subscribe = SubscribeDesk(
+            now=now, user=self.person, by_openid=self._by_openid, app_of=self.open.app_of
         )
 
     def login(self, request: Login) -> str:
@@ -344,6 +359,7 @@ def sandbox_router(sandbox: Sandbox) -> APIRouter:
 
     router.include_router(open_router(sandbox.open, serve))
     router.include_router(safety_router(sandbox.safety, serve, read_json))
+    router.include_router(subscribe_router(sandbox.subscribe, serve, read_json))
     router.include_router(push_router())
     _add_faults(router, sandbox)
     return router

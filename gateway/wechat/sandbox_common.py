@@ -30,6 +30,10 @@ ERRMSG = {
     40003: "invalid openid",
     41001: "access_token missing",
     42001: "access_token expired",
+    40037: "invalid template_id",
+    41030: "invalid page",
+    43101: "user refuse to accept the msg",
+    47003: "argument invalid!",
     45009: "reach max api daily quota limit",
     40129: "invalid scene",
     44002: "empty post data",
@@ -54,10 +58,10 @@ class Person:
     key_since: float
 
 
-def refusal(errcode: int) -> dict[str, Any]:
+def refusal(errcode: int, detail: str = "") -> dict[str, Any]:
     """A refusal as WeChat words it; the rid is what its staff ask for."""
     rid = "-".join(secrets.token_hex(4) for _ in range(3))
-    return {"errcode": errcode, "errmsg": f"{ERRMSG[errcode]}, rid: {rid}"}
+    return {"errcode": errcode, "errmsg": f"{ERRMSG[errcode]}{detail and ' '}{detail}, rid: {rid}"}
 
 
 def derived_id(*parts: str) -> str:

@@ -2,10 +2,13 @@
 --
 -- KEYS[1]  <prefix>:notify_due:{notify}    sorted set: id, by the millisecond at which somebody has to look
 -- KEYS[2]  <prefix>:notify_jobs:{notify}   hash: id -> what to send
--- ARGV[1]  schedule | take | move | drop
+--          count, counts, stop and stopped have one key of their own:
+--          <prefix>:notify_counts:{notify}:<day>    hash: what happened -> how often
+--          <prefix>:notify_stop:{notify}:<appid>    string: the app's quota is used up
+-- ARGV[1]  schedule | take | move | drop | waiting | count | counts | stop | stopped
 -- ARGV[2]  schedule: id, millisecond, job, jobs that may wait. Returns 1, 0 where it is known, -1 where it is full.
 --          take: now, milliseconds until another node may take them, how many. Returns ids and jobs.
---          move: id, millisecond. drop: ids…
+--          move: id, millisecond. drop: ids… count: milliseconds kept, then name, number… stop: milliseconds.
 
 local due, jobs, action = KEYS[1], KEYS[2], ARGV[1]
 
@@ -33,6 +36,30 @@ end
 
 if action == 'move' then
   return redis.call('ZADD', due, 'XX', 'CH', ARGV[3], ARGV[2])
+end
+
+if action == 'waiting' then
+  return redis.call('HLEN', jobs)
+end
+
+if action == 'count' then
+  for index = 3, #ARGV, 2 do
+    redis.call('HINCRBY', due, ARGV[index], ARGV[index + 1])
+  end
+  return redis.call('PEXPIRE', due, ARGV[2])
+end
+
+if action == 'counts' then
+  return redis.call('HGETALL', due)
+end
+
+if action == 'stop' then
+  redis.call('SET', due, '1', 'PX', ARGV[2])
+  return 1
+end
+
+if action == 'stopped' then
+  return redis.call('GET', due) and 1 or 0
 end
 
 for index = 2, #ARGV do
