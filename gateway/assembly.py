@@ -129,7 +129,7 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         if isinstance(broker, RedisBroker)
         else None,
     )
-    protection = build_protection(node, stores.lists, stores.audit)
+    protection = build_protection(settings, node, presence, stores.lists, stores.audit)
     upstream = httpx.AsyncClient(trust_env=not settings.wechat.sandbox)
     sign_in = SignIn(
         _apps(settings, upstream, metrics, sandbox_url),
@@ -138,6 +138,8 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         max_sign_ins=settings.wechat.max_sign_ins,
         max_sign_ins_per_ip=settings.wechat.max_sign_ins_per_ip,
         gate=protection.guard,
+        windows=stores.windows,
+        max_per_minute=settings.wechat.sign_ins_per_minute_per_ip,
     )
     wx = build_wx(
         settings,
@@ -179,6 +181,7 @@ def build(settings: Settings, backend: Backend, call_soon: Callable[..., object]
         watch=protection.tracer.entered,
         welcome=inbox.inbox.welcome,
         tracker=online.tracker,
+        addresses=protection.addresses if settings.client.address_connection_limit else None,
     )
     commands = Commands(
         settings,

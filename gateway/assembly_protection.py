@@ -6,9 +6,11 @@ import time
 from dataclasses import dataclass
 
 from gateway.auth.sessions import SessionStore
+from gateway.brokers.base import PresenceStore
 from gateway.config import Settings
 from gateway.http.protection_api import ProtectionMethods
 from gateway.node.node import Node
+from gateway.protection.addresses import AddressConnections
 from gateway.protection.audit import Audit, AuditLog
 from gateway.protection.connections import Connections
 from gateway.protection.guard import Guard
@@ -26,6 +28,12 @@ class ProtectionParts:
     connections: Connections
     tracer: Tracer
     audit: Audit
+    addresses: AddressConnections
+
+    async def start(self, settings: Settings) -> None:
+        """Read who is blocked, before anybody is let in. Raises UpstreamError."""
+        await self.guard.start()
+        self.addresses.start(settings.channels.presence_interval)
 
     def methods(self, settings: Settings, sessions: SessionStore) -> ProtectionMethods:
         """For the server API."""
@@ -36,14 +44,20 @@ class ProtectionParts:
         """End what runs."""
         await self.tracer.close()
         await self.guard.close()
+        await self.addresses.close()
 
 
-def build_protection(node: Node, lists: ListStore, audit: AuditLog) -> ProtectionParts:
-    """Everything, not started: `guard.start` reads its lists once the broker is there."""
+def build_protection(
+    settings: Settings, node: Node, presence: PresenceStore, lists: ListStore, audit: AuditLog
+) -> ProtectionParts:
+    """Everything, not started: the lists are read once the broker is there."""
     return ProtectionParts(
         node,
         Guard(node, lists),
         Connections(node),
         Tracer(node, attach=attach, detach=detach, clock=time.monotonic),
         Audit(audit, time.time),
+        AddressConnections(
+            settings.client.address_connection_limit, presence if settings.redis.url else None, node.spawn
+        ),
     )

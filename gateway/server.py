@@ -82,7 +82,7 @@ class Server:
         await parts.node.start()
         await parts.check()
         await parts.online.start()
-        await parts.protection.guard.start()
+        await parts.protection.start(settings)
         parts.inbox.start()
         await self._listen_http(parts, sockets)
         shared = parts.shared

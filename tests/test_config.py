@@ -89,7 +89,7 @@ def test_channels_without_a_namespace_can_do_nothing_by_default() -> None:
     assert not [
         name
         for name in ChannelOptions.model_fields
-        if getattr(Settings().channels, name) not in (False, 0, (), "", "stream")
+        if getattr(Settings().channels, name) not in (False, 0, (), "", "stream", "off")
     ]
 
 
@@ -510,6 +510,24 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
         "callbacks_have_a_token",
         {"wechat": {"apps": [{**APP, "callback_channel": "events"}]}},
         "wechat.apps[0].callback_channel",
+    ),
+    ("checks_have_an_app", {"channels": {"content_check": "text"}}, "channels.content_check"),
+    (
+        "checks_have_an_app",
+        {
+            "wechat": {"apps": [APP]},
+            "files": {"public_url": "https://api.example.com"},
+            "channels": {"namespaces": {"chat": {"content_check": "media"}}},
+        },
+        "channels.namespaces.chat.content_check",
+    ),
+    (
+        "checks_have_an_app",
+        {
+            "wechat": {"apps": [{**APP, "callback_token": "t"}]},
+            "channels": {"namespaces": {"chat": {"content_check": "all"}}},
+        },
+        "channels.namespaces.chat.content_check",
     ),
     (
         "callback_channels_exist",

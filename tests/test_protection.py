@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.auth.addresses import network_of
 from tests.raw_ws import RawSocket
 from tests.redis_server import RedisServer
 from tests.support_world import KEY, PATIENCE, Gate, gate, gates, token
@@ -409,3 +410,76 @@ async def test_what_a_trace_does_not_take(alone: Gate, wrong: str) -> None:
 async def test_a_trace_needs_a_key(alone: Gate) -> None:
     assert (await alone.internal.get("/api/trace?user=a")).status_code == 401
     assert (await alone.internal.get("/api/trace?user=a", headers={"X-API-Key": "x"})).status_code == 401
+
+
+# ---------------------------------------------------------------------------- addresses
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("", ""),
+        ("no address", "no address"),
+    ],
+)
+def test_an_ipv6_address_counts_as_its_network(address: str, network: str) -> None:
+    assert network_of(address) == network
+
+
+async def from_address(world: Gate, address: str) -> RawSocket:
+    """A connection through the trusted proxy of this machine."""
+    socket = await RawSocket.open(world.server.ports["websocket"], X_Forwarded_For=address)
+    return await world.stack.enter_async_context(socket)
+
+
+async def test_connections_of_an_address_are_limited_over_all_nodes(redis: RedisServer) -> None:
+    redis.command("FLUSHALL")
+    async with gates(redis.url, client={"address_connection_limit": 2}) as both:
+        first = await from_address(both[0], "2001:db8:1:2::1")
+        await first.connect(token("alice"))
+        second = await from_address(both[1], "2001:db8:1:2::2")
+        await second.connect(token("bob"))
+        for each in both:
+            third = await from_address(each, "2001:db8:1:2::3")
+            reply = await third.call("connect", token=token("carol"))
+            assert (reply["error"]["code"], reply["error"]["temporary"]) == (408, True)
+        other = await from_address(both[0], "2001:db8:1:3::1")
+        await other.connect(token("dave"))
+        await both[1].result("disconnect", user="bob")
+        await second.closed_with(3503)
+
+        async def has_room() -> bool:
+            again = await from_address(both[0], "2001:db8:1:2::4")
+            return "connect" in await again.call("connect", token=token("carol"))
+
+        await eventually(has_room)
+        await both[0].server._parts.protection.addresses.refresh()  # type: ignore[union-attr]
+
+
+async def test_a_forged_address_counts_as_the_proxys() -> None:
+    async with gate(
+        client={"address_connection_limit": 1}, websocket={"trusted_proxies": ["10.0.0.1/32"]}
+    ) as world:
+        await (await from_address(world, "203.0.113.1")).connect(token("alice"))
+        second = await from_address(world, "203.0.113.2")
+        assert (await second.call("connect", token=token("bob")))["error"]["code"] == 408
+
+
+async def test_sign_ins_of_an_address_are_limited_over_all_nodes(redis: RedisServer) -> None:
+    redis.command("FLUSHALL")
+    app = {"sign_ins_per_minute_per_ip": 2}
+    async with gates(redis.url, wechat=app) as both:
+        while time.time() % 60 > 55:  # not over the end of a minute
+            await asyncio.sleep(1)
+        for each in both:
+            await each.mini_program("alice")
+        socket = await both[0].socket()
+        reply = await socket.call("connect", data={"code": await both[0].code("alice")})
+        assert (reply["error"]["code"], reply["error"]["temporary"]) == (111, True)
+        login = await both[1].http.post("/wx/login", json={"code": await both[1].code("alice")})
+        assert (login.status_code, login.json()["code"]) == (429, 111)
+        elsewhere = await from_address(both[0], "203.0.113.9")
+        assert "connect" in await elsewhere.call("connect", data={"code": await both[0].code("alice")})

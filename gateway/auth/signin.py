@@ -16,8 +16,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gateway.auth.addresses import network_of
 from gateway.auth.gate import OPEN, Gate
 from gateway.auth.sessions import Session, SessionStore, is_session_token
+from gateway.auth.windows import Windows
 from gateway.errors import (
     CODE_REFUSED,
     ERROR_BAD_REQUEST,
@@ -99,7 +101,11 @@ class SignIn:
         max_sign_ins: int,
         max_sign_ins_per_ip: int,
         gate: Gate = OPEN,
+        windows: Windows | None = None,
+        max_per_minute: int = 0,
     ) -> None:
+        self._windows = windows
+        self._max_per_minute = max_per_minute
         self._apps = dict(apps)
         self._sessions = sessions
         self._claims = claims
@@ -137,9 +143,10 @@ class SignIn:
         if not isinstance(code, str) or not _CODE.fullmatch(code):
             raise ClientError(ERROR_BAD_REQUEST, "code is not a string of 1 to 256 printable characters")
         key = _claim_key(api.app.appid, code)
-        task = self._in_flight.get(key)
-        if task is None:
-            task = self._start(key, api, code, ip)
+        network = network_of(ip)
+        if key not in self._in_flight:
+            await self._check_rate(network)
+        task = self._in_flight.get(key) or self._start(key, api, code, network)
         return await asyncio.shield(task)
 
     async def close(self) -> None:
@@ -148,6 +155,13 @@ class SignIn:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _check_rate(self, network: str) -> None:
+        """Raises ClientError 111 where an address signs in too often, counted by all nodes together."""
+        if self._windows is None or not self._max_per_minute:
+            return
+        if await self._windows.hit(f"sign_in:{network}", 60) > self._max_per_minute:
+            raise ClientError(ERROR_TOO_MANY_REQUESTS, "too many sign-ins from this address in a minute")
 
     def _app(self, appid: str | None) -> WeChatAPI:
         if appid:

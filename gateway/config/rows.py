@@ -112,6 +112,9 @@ class WeChat(Rows):
     max_sign_ins_per_ip: Positive = 8
     """The same for one address, so that one machine trying codes does not use up the node's share. Raise it
     if many of your users share an office or a school."""
+    sign_ins_per_minute_per_ip: Count = 0
+    """Code sign-ins of one address in a minute, over all nodes; an IPv6 address counts as its /64. 0 =
+    unlimited. Mobile networks put thousands of phones behind one address: set it only while you have to."""
 
 
 class Http(Rows):
@@ -184,6 +187,9 @@ class Client(Rows):
         Literal["replace_oldest", "refuse"], *choice("replace_oldest", "refuse")
     ] = "replace_oldest"
     """At that limit: end the oldest connection, or refuse the new one."""
+    address_connection_limit: Count = 0
+    """Connections that one address may have, over all nodes; an IPv6 address counts as its /64. Past it a
+    connect is answered with error 408. 0 = unlimited. Mobile networks put thousands of phones behind one."""
     commands_per_second: Count = 100
     """Commands one connection may send per second on average, 0 = unlimited. Past it: disconnect 3013."""
     command_burst: Positive = 400

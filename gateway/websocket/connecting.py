@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -55,6 +55,15 @@ VERSION_LIMIT: Final = 64
 Joined = tuple[Subscription, SubscribeResult, ChannelOptions]
 
 
+class Addresses(Protocol):
+    """Who counts connections by address; see `protection.addresses`."""
+
+    async def enter(self, client: Client) -> None:
+        """Raises ClientError where it is one too many."""
+
+    def leave(self, client: Client) -> None: ...
+
+
 class Connecting:
     """Signs clients in.
 
@@ -64,6 +73,7 @@ class Connecting:
         watch: hears of everybody who is signed in, before the reply.
         welcome: is told of each client once its connect reply is out.
         tracker: of users over all nodes; None where nobody wants to know.
+        addresses: counts connections by address; None where nobody does.
     """
 
     def __init__(
@@ -79,7 +89,9 @@ class Connecting:
         watch: Callable[[Client], None] | None = None,
         welcome: Callable[[Client], None] = lambda client: None,
         tracker: Tracker | None = None,
+        addresses: Addresses | None = None,
     ) -> None:
+        self._addresses = addresses
         self._tracker = tracker
         self._gate = gate
         self._watch = watch
@@ -100,6 +112,8 @@ class Connecting:
     async def _connect(self, client: Client, command_id: int, request: ConnectRequest) -> None:
         way, outcome = _way(request), "error"
         try:
+            if self._addresses is not None:
+                await self._addresses.enter(client)
             credentials = await self._credentials(client, request)
             way = credentials.way
             if not client.is_open:
@@ -239,6 +253,8 @@ class Connecting:
             self._node.membership.end(subscription)
         self._node.hub.remove(client)
         self._node.user_connections.leave(client)
+        if self._addresses is not None:
+            self._addresses.leave(client)
         if self._tracker is not None:
             self._tracker.left(client)
 

@@ -57,6 +57,10 @@ class Dispatcher:
     def receive(self, client: Client, commands: list[Command]) -> None:
         """The commands of one frame."""
         if client.backlog is not None:
+            if len(commands) == 1 and commands[0].method == "pong" and client.state is State.CONNECTED:
+                # A sign of life waits behind nothing: else a slow answer of ours looks like a dead client.
+                self._begin(client, commands[0])
+                return
             client.backlog.extend(commands)
             if len(client.backlog) > BACKLOG_HIGH:
                 client.sink.pause_reading()
