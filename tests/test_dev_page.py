@@ -115,6 +115,12 @@ async def test_the_config_names_the_ports_as_the_browser_sees_them(
     assert config["api"] == f"http://[::1]:{ports['internal']}/api"
 
 
+async def test_without_the_stand_in_for_wechat_there_are_no_phones(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/dev/config")).json()["phones"] is True
+    async for _, other in serve(dev=True, wechat={"sandbox": False}):
+        assert (await other.get("/dev/config")).json()["phones"] is False
+
+
 async def test_the_command_of_the_page_works(http: httpx.AsyncClient) -> None:
     config = (await http.get("/dev/config")).json()
     async with httpx.AsyncClient(headers={"X-API-Key": config["api_key"]}) as client:

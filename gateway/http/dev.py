@@ -69,6 +69,7 @@ class DevPage:
             "appid": self._settings.wechat.apps[0].appid if self._settings.wechat.apps else "",
             "personal": personal_prefix(self._settings),
             "methods": self._desk.methods,
+            "phones": self._settings.wechat.sandbox,
         }
 
     def _websocket(self, scope: Scope) -> str:

@@ -25,7 +25,7 @@ async function load(): Promise<void> {
   try {
     const loaded = await askConfig();
     unreachable.value = '';
-    if (loaded.access === 'dev') {
+    if (loaded.phones) {
       if (!phones.value.length) {
         addPhone(loaded);
         addPhone(loaded);
@@ -52,7 +52,7 @@ export function App() {
   }, [language.value]);
 
   const inside = access === 'dev' || access === 'open';
-  const views: View[] = access === 'dev' ? ['phones', 'live', 'connections'] : ['live', 'connections', 'desk'];
+  const views: View[] = config.value?.phones ? ['phones', 'live', 'connections'] : ['live', 'connections', 'desk'];
   const shown = views.filter((name) => name !== 'connections' || knows('connections'));
   return (
     <>
@@ -62,7 +62,7 @@ export function App() {
         {inside && problem.value && <p class="banner" role="alert">{word('no_gateway', { reason: problem.value })} {word('retrying')}</p>}
         {access === 'login' && <Login done={() => void load()} />}
         {access === 'off' && <SwitchedOff />}
-        {access === 'dev' && (
+        {config.value?.phones && (
           // Never taken down: phones go on while somebody looks at the charts.
           <div hidden={view.value !== 'phones'}><PhonesView config={config.value!} /></div>
         )}

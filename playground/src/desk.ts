@@ -5,7 +5,7 @@ const desk = new URL(document.documentElement.dataset.desk ?? '', folder);
 
 /** What the page has to know first. */
 export interface Config {
-  /** `dev`: with phones, nothing asked; `open`: logged in; `login`: not yet; `off`: there is no password. */
+  /** `dev`: nothing asked; `open`: logged in; `login`: not yet; `off`: there is no password. */
   access: 'dev' | 'open' | 'login' | 'off';
   version?: string;
   websocket?: string;
@@ -15,6 +15,8 @@ export interface Config {
   appid?: string;
   /** Begins the name of a user's own channel. */
   personal?: string;
+  /** Whether simulated phones can sign in: with the stand-in for WeChat. */
+  phones?: boolean;
   /** What can be asked. */
   methods?: string[];
 }
