@@ -14,11 +14,13 @@ import pytest
 from gateway import ClientError, Error, Gateway, UserEvent
 from gateway.config import load
 from gateway.server import Server
+from tests.broker_worlds import RedisWorld
 from tests.online_world import Device
+from tests.redis_server import shared_servers
 from tests.timing import MS, until
 
 SECRET = "a secret that only these tests know, long enough"
-GRACE = 300 * MS
+GRACE = 240 * MS
 GOODBYE = 80 * MS
 NODE_TIMEOUT = 200 * MS
 
@@ -60,7 +62,11 @@ class World:
 
 @asynccontextmanager
 async def gateway(
-    kinds: str = "online background disconnect unsubscribe", **online: Any
+    kinds: str = "online background disconnect unsubscribe",
+    *,
+    redis: RedisWorld | None = None,
+    events: list[UserEvent] | None = None,
+    **online: Any,
 ) -> AsyncIterator[World]:
     app = Gateway()
     settings = load(
@@ -70,6 +76,8 @@ async def gateway(
             "listen": dict.fromkeys(("websocket", "http", "internal"), "127.0.0.1:0"),
             "shutdown": {"drain": "0s", "timeout": "2s"},
             "client": {"token_hmac_secret": SECRET},
+            "redis": {"url": redis.urls[0], "prefix": redis.prefix} if redis else {},
+            "session": {"encryption_key": "00" * 32},
             "api": {"keys": ["key"]},
             "online": {
                 "grace": f"{GRACE}s",
@@ -83,7 +91,7 @@ async def gateway(
             },
         },
     )
-    world = World(Server(settings, app))
+    world = World(Server(settings, app), events if events is not None else [])
 
     async def heard(event: UserEvent) -> None:
         if world.refusals:
@@ -216,6 +224,21 @@ async def test_a_channel_that_is_joined_again_within_the_grace_was_never_left(wo
     await asyncio.sleep(2 * GRACE)
     assert world.said("ann") == ["online", "background lost", "online"]
     await two.close()
+
+
+async def test_the_users_of_a_node_that_stops_are_gone_unless_they_return_elsewhere() -> None:
+    redis, events = RedisWorld([shared_servers(1)[0].url]), list[UserEvent]()
+    async with gateway(redis=redis, events=events, node_timeout="5s") as stays:
+        async with gateway(redis=redis, events=events, node_timeout="5s") as stops:
+            for user in ("ann", "bob"):
+                await stops.enter(user)
+            await until(lambda: stays.said("ann") == stays.said("bob") == ["online"])
+        ann = await stays.enter("ann")
+        (state,) = (await stays.api("online", users=["bob"]))["result"]["users"].values()
+        assert state["state"] == "background", "nobody waits for the lease of a node that said goodbye"
+        await until(lambda: stays.said("ann") == ["online", "background lost", "online"])
+        assert await stays.state("ann") == "online"
+        await ann.abort()
 
 
 async def test_an_event_that_is_refused_comes_again_before_all_later_ones(world: World) -> None:

@@ -152,7 +152,7 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 def test_python_and_lua_do_the_same(redis: RedisServer, steps: list[Step]) -> None:
     one, other = Python(), InRedis(redis)
@@ -161,7 +161,7 @@ def test_python_and_lua_do_the_same(redis: RedisServer, steps: list[Step]) -> No
         assert one.states() == other.states(), step
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(steps=steps)
 def test_what_the_backend_saw_leads_to_what_is_so(steps: list[Step]) -> None:
     """Deliveries fail or come twice, queues are compacted: the order holds, and in the end all is told."""
@@ -185,7 +185,7 @@ def deliver_everything(world: Python, take: Callable[[UserEvent], None]) -> None
     assert not world.partition.ready
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(steps=steps)
 def test_nothing_is_kept_of_users_who_are_gone(steps: list[Step]) -> None:
     world = Python()

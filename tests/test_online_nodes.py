@@ -220,7 +220,7 @@ async def test_the_events_replayed_are_who_is_there(
     seed: int, nodes: Nodes, redis: RedisServer, team_backend: Backend
 ) -> None:
     schedule = Schedule(seed, nodes, redis, team_backend, forget=False)
-    await schedule.run(140)
+    await schedule.run(110)
     await until_equal(team_backend.replay.states, schedule.truth, "the backend believes otherwise")
     assert team_backend.failed is None, team_backend.failed
     for node in nodes.alive:
@@ -236,7 +236,7 @@ async def test_when_redis_comes_back_empty_a_snapshot_tells_the_rest(
     nodes: Nodes, redis: RedisServer, team_backend: Backend
 ) -> None:
     schedule = Schedule(SEEDS[0], nodes, redis, team_backend, forget=True)
-    await schedule.run(100)
+    await schedule.run(80)
     replay = team_backend.replay
 
     def of_those_here() -> dict[str, str]:

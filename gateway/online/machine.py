@@ -33,7 +33,6 @@ class Change(NamedTuple):
 
     Attributes:
         reason, grace: where nothing is left: why, and the milliseconds in which a return undoes it.
-        generation: for a user of whom the store may have lost everything: what it was told last; else 0.
     """
 
     user: str
@@ -41,7 +40,6 @@ class Change(NamedTuple):
     flag: Flag
     reason: str = ""
     grace: int = 0
-    generation: int = 0
 
 
 class Taken(NamedTuple):
@@ -194,12 +192,6 @@ class Partition:
             record.nodes[node] = change.flag
         else:
             record.nodes.pop(node, None)
-        if record.state == "gone" and change.generation > record.generation and not change.flag:
-            # The store lost this user, the node knows better: what is away now was here.
-            record.generation = record.id = change.generation
-            record.state, record.at, left = "online", now, True
-            record.known = (change.generation, "online")
-            self.counts["online"] += 1
         self._settle(record, left, change, now)
 
     def _settle(self, record: Record, left: bool, change: Change, now: int) -> None:

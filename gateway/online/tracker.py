@@ -240,8 +240,12 @@ class Tracker:
             self._on_ready(partition)
 
     async def leave(self) -> None:
-        """All clients are gone: say so, and that this node is. Raises nothing where the store is away."""
+        """All clients are gone: say so, and that this node is."""
+        for key in self._told:
+            self._marked.setdefault(key, self._lost)
         await self.tell()
+        if self._told:
+            return  # what is left of this node the others find, once its leases have run out
         try:
             for partition in range(self._store.partitions):
                 await self._store.leave(partition, self._node)

@@ -230,20 +230,15 @@ end
 local function put()
   local node, lease, registered = ARGV[7], tonumber(ARGV[8]), nil
   registered = renew(node, lease)
-  for at = 9, #ARGV, 6 do
+  for at = 9, #ARGV, 5 do
     local user, channel, flag, reason = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-    local grace, generation = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
+    local grace = tonumber(ARGV[at + 4])
     local record = load(user)
     if channel ~= '' then
       watch(user, record, node, channel, flag, reason, grace)
     else
       local left = record.c[node] ~= nil and flag == ''
       record.c[node] = flag ~= '' and flag or nil
-      if record.s == 'g' and generation > record.g and flag == '' then
-        -- Redis lost this user, the node knows better: what is away now was here.
-        record.g, record.s, record.i, record.t, left = generation, 'o', generation, now, true
-        record.kg, record.ks, counts.o = generation, 'o', counts.o + 1
-      end
       settle(user, record, left, reason, grace)
     end
     save(user, record)
