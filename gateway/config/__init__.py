@@ -63,11 +63,20 @@ _DEV_CHANNEL_OPTIONS: dict[str, Any] = {
     "allow_history_for_subscriber": True,
     "allow_user_limited_channels": True,
 }
+_DEV_ORDER_OPTIONS: dict[str, Any] = {
+    "history_size": 100,
+    "history_ttl": "10m",
+    "force_recovery": True,
+    "allow_user_limited_channels": True,
+}
 LOCAL_PAGES = ["http://localhost:*", "http://127.0.0.1:*"]
 """Pages of this machine: that of `gateway dev`, and H5 builds under development. None of the internet."""
 DEV_DEFAULTS: dict[str, Any] = {
     "wechat": {"sandbox": True, "apps": [{"appid": "wxsandbox00000000", "secret": "sandbox-secret"}]},
-    "channels": {**_DEV_CHANNEL_OPTIONS, "namespaces": {"chat": _DEV_CHANNEL_OPTIONS}},
+    "channels": {
+        **_DEV_CHANNEL_OPTIONS,
+        "namespaces": {"chat": _DEV_CHANNEL_OPTIONS, "order": _DEV_ORDER_OPTIONS},
+    },
     "websocket": {"allowed_origins": LOCAL_PAGES},
     "http": {"allowed_origins": LOCAL_PAGES},
     "api": {"keys": ["dev"]},
