@@ -123,7 +123,10 @@ def test_snippets_run(snippet: Snippet, running: DevGateway, tmp_path: Path) -> 
         command = [sys.executable, str(script)]
     else:
         command = ["sh", "-euc", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20_000 * MS)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}  # as for a shell in the root
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=20_000 * MS
+    )
     try:
         assert done.returncode == 0, done.stderr
         assert snippet.prints in done.stdout, done.stdout

@@ -58,7 +58,7 @@ def sub_refused(claims: dict[str, Any]) -> ClientError:
 
 def test_a_connection_token_says_who_and_how_long() -> None:
     claims = connect({"sub": "u1", "exp": NOW + 60, "iat": NOW, "jti": "x", "unknown": 1})
-    assert claims == ConnectionClaims("u1", NOW + 60)
+    assert claims == ConnectionClaims("u1", NOW + 60, token_id="x", issued_at=NOW)
 
 
 @pytest.mark.parametrize("claims", [{}, {"sub": ""}, {"sub": None, "exp": None, "info": None, "subs": None}])
