@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from gateway.client import Client, State
+from gateway.client import Client, State, Tick
 from gateway.errors import (
     DISCONNECT_BAD_REQUEST,
     DISCONNECT_INTERNAL,
+    DISCONNECT_NO_PONG,
     DISCONNECT_NORMAL,
     ERROR_INTERNAL,
     ERROR_PERMISSION_DENIED,
@@ -374,3 +375,19 @@ async def test_drain_waits_for_what_is_under_way_and_cancels_what_hangs() -> Non
     assert silent.received == []
     assert desk.tasks() == 0
     await desk.dispatcher.drain(20 * MS)
+
+
+async def test_a_sign_of_life_waits_behind_no_command() -> None:
+    desk = Desk()
+    client, _ = desk.client()
+    assert client.tick(2001.0) is Tick.PING
+    desk.dispatcher.receive(client, calls(1, method="publish"))
+    desk.dispatcher.receive(client, calls(2))
+    desk.dispatcher.receive(client, [Command(0, "pong", None)])
+    # Answered in time, although the command before it is not.
+    assert client.tick(2001.0 + LIMITS.pong_timeout) is not DISCONNECT_NO_PONG
+    assert ("begin", 0) in desk.team.trace
+    assert ("begin", 2) not in desk.team.trace
+    desk.team.gate.set()
+    await until(lambda: not desk.tasks(), "the commands")
+    assert ("end", 2) in desk.team.trace

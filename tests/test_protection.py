@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from gateway.auth.addresses import network_of
+from gateway.client import Client
+from gateway.protection.guard import BLOCKED, Entry
 from tests.raw_ws import RawSocket
 from tests.redis_server import RedisServer
+from tests.rooms import LIMITS
+from tests.rooms import Phone as Sink
 from tests.support_world import KEY, PATIENCE, Gate, gate, gates, token
 from tests.timing import MS
 
@@ -483,3 +487,37 @@ async def test_sign_ins_of_an_address_are_limited_over_all_nodes(redis: RedisSer
         assert (login.status_code, login.json()["code"]) == (429, 111)
         elsewhere = await from_address(both[0], "203.0.113.9")
         assert "connect" in await elsewhere.call("connect", data={"code": await both[0].code("alice")})
+
+
+# ---------------------------------------------------------------------------- many
+async def test_no_list_holds_the_loop(alone: Gate) -> None:
+    """At 50,000 connections and 100,000 blocked users; in CPU time, whatever else the machine does."""
+    guard = alone.server._parts.protection.guard  # type: ignore[union-attr]
+    guard._lists[BLOCKED].update({f"blocked-{number:06d}": Entry(1.0) for number in range(100_000)})
+    hub = alone.node.hub
+    for number in range(50_000):
+        client = Client(f"client-{number}", Sink(), LIMITS, ip="192.0.2.1", now=0.0)
+        client.sign_in(f"user-{number % 20_000}", "", "")
+        client.connected(1e9)
+        hub.add(client)
+    try:
+        held = await longest_turn(alone.result("connections", limit=500))
+        held = max(held, await longest_turn(alone.result("connections", slow=True, search="ser-1")))
+        held = max(held, await longest_turn(alone.result("blocked_users", limit=1000)))
+        held = max(held, await longest_turn(alone.result("revoke_token", jti="somebody's")))
+    finally:
+        hub.clients.clear()
+        hub.users.clear()
+    assert held < 10 * MS, held
+    print(f"the loop was held for {held * 1000:.1f} ms at most")
+
+
+async def longest_turn(work: Coroutine[Any, Any, Any]) -> float:
+    """Seconds of CPU between two turns of the loop while `work` runs."""
+    done, longest = asyncio.create_task(work), 0.0
+    while not done.done():
+        began = time.thread_time()
+        await asyncio.sleep(0)
+        longest = max(longest, time.thread_time() - began)
+    await done
+    return longest

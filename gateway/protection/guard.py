@@ -29,7 +29,7 @@ from gateway.errors import (
     UpstreamError,
 )
 from gateway.node.node import Node
-from gateway.protection.pages import SLICE, smallest
+from gateway.protection.pages import slices, smallest
 from gateway.protection.store import PAGE, ListStore
 
 BLOCKED: Final = "blocked"
@@ -143,10 +143,17 @@ class Guard:
 
     async def page(self, name: str, after: str, limit: int) -> tuple[list[tuple[str, Entry]], int]:
         """Entries in the order of their keys, from the first one behind `after` on; and how many hold."""
-        now = self._node.wall()
-        entries = [(key, entry) for key, entry in self._lists[name].items() if entry.holds(now)]
-        found, _ = await smallest(entries, limit, lambda each: each[0] if each[0] > after else None)
-        return [each for _, each in found], len(entries)
+        now, total, entries = self._node.wall(), 0, self._lists[name]
+
+        def place(key: str) -> str | None:
+            nonlocal total
+            if key not in entries or not entries[key].holds(now):
+                return None
+            total += 1
+            return key if key > after else None
+
+        found, _ = await smallest(list(entries), limit, place)
+        return [(key, entries[key]) for key, _ in found if key in entries], total
 
     # ------------------------------------------------------------------ what other nodes say
     def _heard(self, content: Raw) -> None:
@@ -221,53 +228,61 @@ class Guard:
     async def _sweep(self) -> None:
         now = self._node.wall()
         for name, entries in self._lists.items():
-            for key, entry in [each for each in entries.items() if not each[1].holds(now)]:
-                await self._store.expire(name, key, _encode(entry))
-                if entries.get(key) is entry:
-                    del entries[key]
+            async for portion in slices(list(entries)):
+                ended = {key: entries[key] for key in portion if key in entries}
+                for key, entry in ended.items():
+                    if entry.holds(now):
+                        continue
+                    await self._store.expire(name, key, _encode(entry))
+                    if entries.get(key) is entry:
+                        del entries[key]
 
     # ------------------------------------------------------------------ live connections
     async def _enforce(self, name: str, entries: Mapping[str, Entry]) -> None:
         """End the connections that would not be let in any more."""
         now = self._node.wall()
-        entries = {key: entry for key, entry in entries.items() if entry.holds(now)}
-        if not entries:
-            return
+        if name == REVOKED and not any(each.holds(now) for each in entries.values()):
+            return  # the usual case: it costs a look at each connection
         if name == REVOKED:
             await self._enforce_on(
-                list(self._node.hub.clients.values()), lambda client: _revoked(client, entries)
+                list(self._node.hub.clients.values()), lambda client: _revoked(client, entries, now)
             )
             return
-        users = self._node.hub.users
-        clients = [client for user in entries if user in users for client in self._node.hub.of_user(user)]
-        judge = _blocked if name == BLOCKED else lambda client: _invalidated(client, entries)
-        await self._enforce_on(clients, judge)
+        hub = self._node.hub
+        async for portion in slices(list(entries)):
+            clients = [client for user in portion if user in hub.users for client in hub.of_user(user)]
+            if name == BLOCKED:
+                await self._enforce_on(clients, lambda client: _blocked(client, entries, now))
+            else:
+                await self._enforce_on(clients, lambda client: _invalidated(client, entries, now))
 
     @staticmethod
     async def _enforce_on(clients: list[Client], judge: Callable[[Client], Disconnect | None]) -> None:
-        for start in range(0, len(clients), SLICE):
-            if start:
-                await asyncio.sleep(0)
-            for client in clients[start : start + SLICE]:
+        async for portion in slices(clients):
+            for client in portion:
                 outcome = judge(client)
                 if outcome is not None:
                     client.sink.disconnect(outcome)
 
 
-def _blocked(client: Client) -> Disconnect | None:
-    return DISCONNECT_BLOCKED
+def _blocked(client: Client, entries: Mapping[str, Entry], now: float) -> Disconnect | None:
+    return DISCONNECT_BLOCKED if entries[client.user].holds(now) else None
 
 
-def _revoked(client: Client, entries: Mapping[str, Entry]) -> Disconnect | None:
+def _revoked(client: Client, entries: Mapping[str, Entry], now: float) -> Disconnect | None:
     facts = client.facts
     if not facts.token_hash:
         return None
-    known = f"sha256:{facts.token_hash}" in entries or (facts.token_id and f"jti:{facts.token_id}" in entries)
-    return DISCONNECT_INVALID_TOKEN if known else None
+    for name in (f"sha256:{facts.token_hash}", f"jti:{facts.token_id}" if facts.token_id else ""):
+        if name in entries and entries[name].holds(now):
+            return DISCONNECT_INVALID_TOKEN
+    return None
 
 
-def _invalidated(client: Client, entries: Mapping[str, Entry]) -> Disconnect | None:
+def _invalidated(client: Client, entries: Mapping[str, Entry], now: float) -> Disconnect | None:
     entry, facts = entries[client.user], client.facts
+    if not entry.holds(now):
+        return None
     if client.session:
         # Their sessions have been ended: who connected since has a new one.
         return DISCONNECT_SIGNED_OUT if facts.connected_at < entry.since else None
