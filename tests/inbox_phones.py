@@ -32,7 +32,10 @@ class Device:
     async def _read(self) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, AssertionError, ConnectionError):
             while True:
-                reply = await self.socket.reply()
+                try:
+                    reply = await self.socket.reply()
+                except TimeoutError:  # nothing was said for a while
+                    continue
                 publication = reply.get("push", {}).get("pub")
                 if publication is not None:
                     self.data.append(publication["data"])
