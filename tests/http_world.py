@@ -57,6 +57,7 @@ class World:
 
     node: Node
     metrics: Metrics
+    dashboard: Dashboard
     url: str
     http: httpx.AsyncClient
 
@@ -93,12 +94,13 @@ async def running_world(
     node = build_node(settings, metrics, broker)
     await node.start()
     api = ServerAPI(node, settings, metrics)
-    app = InternalApp(api, OpsApp(node, metrics), dashboard=Dashboard(settings, api))
+    dashboard = Dashboard(settings, api)
+    app = InternalApp(api, OpsApp(node, metrics), dashboard=dashboard)
     listener = HTTPListener(app, "127.0.0.1", 0, setting="listen.internal")
     url = f"http://127.0.0.1:{await listener.start()}"
     try:
         async with httpx.AsyncClient(base_url=url) as client:
-            yield World(node, metrics, url, client)
+            yield World(node, metrics, dashboard, url, client)
     finally:
         await listener.stop(grace=1)
         await node.close()

@@ -14,6 +14,7 @@ from gateway.http import attempts
 from gateway.http.attempts import Attempts
 from gateway.http.cookie import COOKIE, Cookies
 from gateway.http.page import FILES
+from gateway.server import restart_needed
 from tests.http_world import KEY, World, running_world, settings_for
 from tests.rooms import Clock
 
@@ -126,6 +127,19 @@ def test_guesses_of_many_addresses_are_limited_together() -> None:
     assert guesses.wait("10.0.1.1") == 30
     clock.now += 31
     assert guesses.wait("10.0.1.1") == 0
+
+
+async def test_another_password_after_a_reload_logs_everybody_out(world: World) -> None:
+    await log_in(world)
+    changed = settings_for(admin={"password": "another long password"})
+    assert "admin.password" not in restart_needed(settings_for(admin={"password": PASSWORD}), changed)
+    world.dashboard.load(changed)
+    assert (await ask(world, "info")).status_code == 401
+    assert (await log_in(world)).status_code == 403
+    assert (await log_in(world, "another long password")).status_code == 204
+    assert (await ask(world, "info")).status_code == 200
+    world.dashboard.load(settings_for())
+    assert (await world.http.get("/dashboard/config")).json() == {"access": "off"}
 
 
 # ---------------------------------------------------------------------------- the cookie

@@ -168,6 +168,26 @@ async def test_only_pages_of_this_origin_can_use_the_desk(http: httpx.AsyncClien
         assert (response.status_code, response.json()["code"]) == (403, 103), headers
 
 
+async def test_a_trace_is_for_the_page_alone(http: httpx.AsyncClient) -> None:
+    for site in ("cross-site", "same-site"):
+        answer = await http.get("/dev/api/trace?user=alice", headers={"Sec-Fetch-Site": site})
+        assert (answer.status_code, answer.json()["code"]) == (403, 103)
+    assert (await http.get("/dev/api/trace")).status_code == 400
+    async with http.stream("GET", "/dev/api/trace?user=alice&seconds=1") as answer:
+        assert answer.status_code == 200
+        assert b'"begin"' in b"".join([chunk async for chunk in answer.aiter_bytes()])
+
+
+async def test_without_a_login_there_is_no_trace_on_the_dashboard() -> None:
+    async for server, _ in serve(dev=False, admin={"password": "a long password"}):
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.ports['internal']}") as internal:
+            path = "/dashboard/api/trace?user=alice&seconds=1"
+            assert (await internal.get(path)).status_code == 401
+            await internal.post("/dashboard/login", json={"password": "a long password"})
+            assert (await internal.get(path)).status_code == 200
+            assert (await internal.get(path, headers={"Sec-Fetch-Site": "cross-site"})).status_code == 403
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code"),
     [

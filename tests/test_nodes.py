@@ -271,6 +271,9 @@ async def test_surveys_name_who_does_not_answer_and_the_dead_age_out(
     await until(all_known, "three nodes")
     listed = await result(nodes[1], "channels", pattern=channel)
     assert listed == {"channels": {channel: {"num_clients": 2}}}
+    stats = (await result(nodes[1], "stats"))["nodes"]
+    assert {each["uid"]: each["connections"] for each in stats}.items() >= {(ids[0], 1), (ids[2], 1)}
+    assert len(stats) == 3, "the figures of each node, whoever is asked"
 
     os.kill(third.process.pid, signal.SIGSTOP)
     began = time.monotonic()
@@ -279,6 +282,7 @@ async def test_surveys_name_who_does_not_answer_and_the_dead_age_out(
     )
     assert time.monotonic() - began < 5_000 * MS
     assert answer["missing"] == listed["missing"] == [ids[2]]
+    assert (await result(nodes[0], "stats"))["missing"] == [ids[2]]
     assert {each["uid"] for each in answer["nodes"]} == set(ids[:2])
     assert listed["channels"] == {channel: {"num_clients": 1}}
     os.kill(third.process.pid, signal.SIGCONT)

@@ -40,6 +40,7 @@ INTERNAL: Final[dict[str, tuple[str, Callable[[Answer], bool]]]] = {
     "/healthz": ("GET", _is_health),
     "/readyz": ("GET", _has_keys("ready")),
     "/api/broadcast_all": ("POST", _is_api),
+    "/dashboard/config": ("GET", _has_keys("access")),
 }
 """Path, method, and how the internal listener's own answer is known: many pages answer 200 to anything."""
 

@@ -91,7 +91,7 @@ def test_a_leaked_internal_listener(patient: Patient) -> None:
     with nginx:
         finding = found(patient.examine(port), "internal listener")
     assert finding.level is Level.FAIL
-    for path in ("/metrics", "/healthz", "/readyz", "/api/broadcast_all"):
+    for path in ("/metrics", "/healthz", "/readyz", "/api/broadcast_all", "/dashboard/config"):
         assert path in finding.found
     assert "gateway nginx" in finding.fix
 

@@ -1,10 +1,12 @@
 // What one client sends and gets, while it happens.
 
 import { useSignal } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect } from 'preact/hooks';
 import { DeskError, lines } from '../desk';
-import { bytes, clock, shorten } from '../format';
+import { bytes, clock } from '../format';
+import { useEnd } from '../parts/end';
 import { word } from '../words';
+import { command, told } from '../wx/journal';
 import type { Connection } from './list';
 
 const KEPT = 300;
@@ -24,17 +26,18 @@ interface Event {
   payload?: string;
 }
 
+function say({ direction, kind, ...fields }: Event): string {
+  return direction === 'in' ? command(kind, fields) : told(kind, fields);
+}
+
 export function Trace({ connection }: { connection: Connection }) {
   const events = useSignal<Event[]>([]);
   const control = useSignal<AbortController | null>(null);
   const payloads = useSignal(false);
   const problem = useSignal('');
   const missing = useSignal(false);
-  const list = useRef<HTMLOListElement>(null);
+  const { list, scrolled } = useEnd<HTMLOListElement>();
   useEffect(() => () => control.value?.abort(), []);
-  useEffect(() => {
-    if (list.current) list.current.scrollTop = list.current.scrollHeight;
-  }, [events.value]);
 
   const start = async (): Promise<void> => {
     const mine = new AbortController();
@@ -70,12 +73,12 @@ export function Trace({ connection }: { connection: Connection }) {
         <button type="button" class="quiet" onClick={() => (running ? stop() : void start())}>{word(running ? 'trace_stop' : 'trace_start')}</button>
       </div>
       {events.value.length === 0 ? <p class="hint">{word(running ? 'trace_empty' : 'trace_off')}</p> : (
-        <ol class="wire" ref={list} tabIndex={0} aria-labelledby="trace-title">
+        <ol class="wire" ref={list} onScroll={scrolled} tabIndex={0} aria-labelledby="trace-title">
           {events.value.map((event, index) => (
             !event.direction ? <li key={index} class="note">{event.kind}</li> : <li key={index} class={`line ${event.direction === 'in' ? 'out' : 'in'}`}>
               <div>
                 <span class="who">{word(event.direction === 'in' ? 'client' : 'w_in')}</span>
-                <span class="said">{event.kind}{event.channel && ` ${shorten(event.channel, 24)}`}{event.reason && `: ${event.reason} (${event.code ?? 0})`}<em>{bytes(event.bytes ?? 0)}</em></span>
+                <span class="said">{say(event)}<em>{bytes(event.bytes ?? 0)}</em></span>
                 <time>{clock(event.at)}</time>
               </div>
               {event.payload !== undefined && <pre>{event.payload}</pre>}

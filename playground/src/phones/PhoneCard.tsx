@@ -1,8 +1,9 @@
 // One phone on the page: its screen, and buttons for what happens to phones.
 
 import { useSignal } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
+import { useRef } from 'preact/hooks';
 import { shorten } from '../format';
+import { useEnd } from '../parts/end';
 import { Icon } from '../parts/icons';
 import { word } from '../words';
 import { MessageItem } from './MessageItem';
@@ -64,23 +65,13 @@ export function PhoneCard({ phone, phones, remove }: { phone: Phone; phones: Pho
 }
 
 function Messages({ phone, phones }: { phone: Phone; phones: Phone[] }) {
-  const list = useRef<HTMLOListElement>(null);
-  const atEnd = useRef(true);
+  const { list, scrolled, stay } = useEnd<HTMLOListElement>();
   const items = phone.items.value;
-  useEffect(() => {
-    if (atEnd.current && list.current) list.current.scrollTop = list.current.scrollHeight;
-  }, [items.at(-1)?.key]);
-  const scrolled = (): void => {
-    const { scrollHeight, scrollTop, clientHeight } = list.current!;
-    atEnd.current = scrollHeight - scrollTop - clientHeight < 40;
-  };
   return (
     <ol class="messages" ref={list} onScroll={scrolled} tabIndex={0} aria-label={word('messages_of', { name: phone.name })}>
       {items.length === 0 && <li class="note">{word('nothing_yet')}</li>}
       {items.map((item) => (
-        <MessageItem key={item.key} item={item} phone={phone} phones={phones} loaded={() => {
-          if (atEnd.current && list.current) list.current.scrollTop = list.current.scrollHeight;
-        }} />
+        <MessageItem key={item.key} item={item} phone={phone} phones={phones} loaded={stay} />
       ))}
     </ol>
   );

@@ -1,23 +1,15 @@
 // What goes over a phone's wire, in words; a line opens to the JSON that was sent.
 
 import { useSignal } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
 import { clock } from '../format';
+import { useEnd } from '../parts/end';
 import { word } from '../words';
 import type { Entry } from '../wx/journal';
 import type { Phone } from './phone';
 
 export function WireLog({ phone }: { phone: Phone }) {
-  const list = useRef<HTMLOListElement>(null);
-  const atEnd = useRef(true);
+  const { list, scrolled } = useEnd<HTMLOListElement>();
   const entries = phone.journal.entries.value;
-  useEffect(() => {
-    if (atEnd.current && list.current) list.current.scrollTop = list.current.scrollHeight;
-  }, [entries.at(-1)?.key]);
-  const scrolled = (): void => {
-    const { scrollHeight, scrollTop, clientHeight } = list.current!;
-    atEnd.current = scrollHeight - scrollTop - clientHeight < 40;
-  };
   return (
     <ol class="wire" ref={list} onScroll={scrolled} tabIndex={0} aria-label={word('wire_of', { name: phone.name })}>
       {entries.length === 0 && <li class="note">{word('wire_empty')}</li>}

@@ -95,7 +95,8 @@ function kindOf(json: Fields): string {
 
 const name = (channel: unknown): string => shorten(String(channel), 20);
 
-function command(method: string, request: Fields): string {
+/** What a client asks, in words. */
+export function command(method: string, request: Fields): string {
   const channel = name(request.channel);
   switch (method) {
     case 'connect': {
@@ -126,8 +127,38 @@ function command(method: string, request: Fields): string {
       return word('w_sub_refresh', { channel });
     case 'send':
       return word('w_send');
-    default:
+    case 'pong':
       return word('w_pong');
+    default:
+      return method;
+  }
+}
+
+/** What the gateway tells a client, in words, where no more is known of it than its kind. */
+export function told(kind: string, { channel, reason = '', code = 0 }: Fields): string {
+  const where = channel ? name(channel) : '';
+  switch (kind) {
+    case 'ping':
+      return word('w_ping');
+    case 'connect':
+      return word('w_let_in');
+    case 'subscribe':
+      return channel ? word('w_subscribed_plain', { channel: where }) : word('w_answer', { method: kind });
+    case 'pub':
+      return word('w_pub_plain', { channel: where });
+    case 'message':
+      return word('w_message');
+    case 'error':
+      return word('w_error', { message: reason, code });
+    case 'disconnect':
+      return word('w_disconnect', { reason, code });
+    case 'unsubscribe':
+      return channel ? word('w_unsubscribed', { channel: where, reason }) : word('w_answer', { method: kind });
+    case 'join':
+    case 'leave':
+      return `${kind} ${where}`;
+    default:
+      return word('w_answer', { method: kind });
   }
 }
 
