@@ -43,6 +43,7 @@ from bench.documents import write_documents
 from bench.driver import BenchError
 from bench.files import files
 from bench.hold import hold
+from bench.inbox import inbox
 from bench.install import INSTALLERS
 from bench.measures import Plan
 from bench.report import Row, machine, save, show
@@ -58,6 +59,7 @@ MEASURES: dict[str, Callable[[Plan], Awaitable[list[Row]]]] = {
     "api": measures.api,
     "hold": hold,
     "files": files,
+    "inbox": inbox,
 }
 
 REDIS: dict[str, Callable[[Plan], Awaitable[list[Row]]]] = {
@@ -84,6 +86,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="3 short rounds: a first impression in a minute")
     parser.add_argument("--files", action="store_true", help="only what concerns files: --only files")
+    parser.add_argument("--inbox", action="store_true", help="only acknowledged delivery: --only inbox")
     parser.add_argument("--rounds", type=int, help="rounds of each measurement (5, quick 3)")
     parser.add_argument(
         "--redis", action="store_true", help="the way through Redis, with a real redis-server"
@@ -168,7 +171,11 @@ def main() -> int:
     if wanted.peers:
         return with_peers(wanted, console)
     everything = (
-        ["files"] if wanted.files else list(NGINX if wanted.nginx else REDIS if wanted.redis else MEASURES)
+        ["inbox"]
+        if wanted.inbox
+        else ["files"]
+        if wanted.files
+        else list(NGINX if wanted.nginx else REDIS if wanted.redis else MEASURES)
     )
     rows, complete = uvloop.run(run(wanted.only or everything, plan, console))
     show(rows, console)

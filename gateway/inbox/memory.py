@@ -24,6 +24,8 @@ class _Box:
 
     seq: int = 0
     size: int = 0
+    next_end: int = 0
+    """No letter ends before, in milliseconds."""
     waiting: dict[str, tuple[Record, Publication]] = field(default_factory=dict)
     settled: dict[str, Record] = field(default_factory=dict)
 
@@ -50,12 +52,15 @@ class MemoryInboxStore:
         box, now = self._boxes.get(channel), self._now()
         if box is None:
             return _Box()
-        for word, (record, _) in list(box.waiting.items()):
-            if record.ends <= now:
-                self._settle(box, word, "x")
+        if box.next_end <= now:
+            for word, (record, _) in list(box.waiting.items()):
+                if record.ends <= now:
+                    self._settle(box, word, "x")
+            box.next_end = min((record.ends for record, _ in box.waiting.values()), default=0)
         forgotten = now - round(self._bounds.kept * 1000)
         surplus = len(box.settled) - self._bounds.messages
-        for word, record in list(box.settled.items()):
+        while box.settled:
+            word, record = next(iter(box.settled.items()))
             if record.settled > forgotten and surplus <= 0:
                 break
             del box.settled[word]
@@ -97,6 +102,7 @@ class MemoryInboxStore:
         now = self._now()
         record = Record("p", box.seq, now, 0, 0, now + round(entry.ttl * 1000), size, entry.fallback, now)
         # There before anybody hears of it: the broker of one process publishes without giving way.
+        box.next_end = min(box.next_end or record.ends, record.ends)
         box.waiting[entry.word] = record, entry.publication
         box.size += size
         await self._broker.publish(channel, entry.publication, _PLAIN)
