@@ -107,6 +107,7 @@ def test_one_process_at_its_limit() -> None:
 def test_the_error_of_a_prediction_is_a_share_of_what_was_measured() -> None:
     limit = Limit([], measured=1000, predicted=900, message=1, message_predicted=1)
     assert limit.error == pytest.approx(-0.1)
+    assert replace(limit, measured=0).error is None
 
 
 # ---------------------------------------------------------------------------- the file

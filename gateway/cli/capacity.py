@@ -120,6 +120,11 @@ def _check(constants: Constants) -> None:
         "One process, rooms of 50, the load rises until p99 passes 50 ms. Leave the machine alone meanwhile."
     )
     limit = asyncio.run(find(constants, 3, typer.echo))
+    if limit.error is None:
+        typer.echo(
+            "No load was held: the machine is busy with something else, or slower than the constants say."
+        )
+        raise typer.Exit(1)
     typer.echo(
         f"\nmeasured   {limit.measured:,.0f} publications/s × {ROOM} subscribers\n"
         f"predicted  {limit.predicted:,.0f} ({limit.error:+.0%})\n"

@@ -119,6 +119,11 @@ class Crowd:
         self.tally.answers += 1
         note(self.tally.rpc, self.now() - due)
 
+    def put_off(self, phone: Phone, at: int) -> None:
+        """The server cannot subscribe it just now: again in a moment, as SDKs do."""
+        self.tally.retries += 1
+        self.loop.call_later(RETRY_FIRST * (1 + random.random()), phone.subscribe_again, at, phone.due)  # noqa: S311
+
     def entered(self, phone: Phone) -> None:
         """The phone is signed in and subscribed."""
         self._release_code(phone)

@@ -43,6 +43,7 @@ class Owner(Protocol):
     def remember(self, data: bytes, messages: list[Message]) -> None: ...
     def odd(self, verdict: str) -> None: ...
     def answered(self, due: int) -> None: ...
+    def put_off(self, phone: Phone, at: int) -> None: ...
     def entered(self, phone: Phone) -> None: ...
     def left(self, phone: Phone, before: int) -> None: ...
 
@@ -102,18 +103,27 @@ class Phone(asyncio.Protocol):
         if known:
             hello["subs"] = known
         commands: list[dict[str, Any]] = [{"id": 1, "connect": hello}]
-        for name in self._crowd.channels_of(self.number):
-            track = self.tracks.get(name)
-            if track is None:
-                track = self.tracks[name] = Track(self._crowd.baseline)
-            position = _position(track) if track.epoch else {}
-            commands.append({"id": len(commands) + 1, "subscribe": {"channel": name, **position}})
+        commands += [self._subscribe(at) for at in range(len(self._crowd.channels_of(self.number)))]
         self._answers = len(commands)
-        self.transport.write(
-            wire.client_frame(
-                "\n".join(json.dumps(each, separators=(",", ":")) for each in commands).encode()
-            )
-        )
+        self._send(commands)
+
+    def _subscribe(self, at: int) -> dict[str, Any]:
+        """The command for its channel number `at`, from where it was there."""
+        name = self._crowd.channels_of(self.number)[at]
+        track = self.tracks.get(name)
+        if track is None:
+            track = self.tracks[name] = Track(self._crowd.baseline)
+        position = _position(track) if track.epoch else {}
+        return {"id": at + 2, "subscribe": {"channel": name, **position}}
+
+    def subscribe_again(self, at: int, due: int) -> None:
+        """After a refusal for the moment, unless the socket is another one by now."""
+        if self.state == ENTERING and self.due == due:
+            self._send([self._subscribe(at)])
+
+    def _send(self, commands: list[dict[str, Any]]) -> None:
+        lines = (json.dumps(each, separators=(",", ":")) for each in commands)
+        self.transport.write(wire.client_frame("\n".join(lines).encode()))
 
     def call(self, method: str, data: bytes, due: int) -> None:
         """One RPC; its time counts from `due`."""
@@ -293,6 +303,9 @@ class Phone(asyncio.Protocol):
 
     def _subscribed(self, reply: wire.Reply) -> None:
         name = self._crowd.channels_of(self.number)[reply.id - 2]
+        if reply.error is not None and (reply.error.temporary or reply.error.code < 100):
+            self._crowd.put_off(self, reply.id - 2)
+            return
         if reply.error is not None:
             self._crowd.tally.fail(f"subscribe: {_named(reply.error)}")
             self.tracks.pop(name, None)

@@ -115,7 +115,7 @@ def _counts(result: Result) -> str:
     if total.slow_closed:
         parts.append(f"{total.slow_closed} slow clients closed")
     if total.retries:
-        parts.append(f"{total.retries} sign-ins put off")
+        parts.append(f"{total.retries} put off by the server and repeated")
     if result.memory is not None and result.memory_growth is not None:
         parts.append(f"server {megabytes(result.memory)} {result.memory_growth / MB:+.1f} MB")
     if result.wechat_calls is not None:

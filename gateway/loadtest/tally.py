@@ -19,7 +19,7 @@ class Tally(Struct):
         messages: that arrived live; caught_up: that came with a recovery.
         lost, duplicated, reordered: against the numbers in the messages.
         unrecovered: subscriptions that came back and were told that they had missed too much.
-        retries: sign-ins that the server put off ("too many requests").
+        retries: sign-ins and subscriptions that the server put off with a temporary error.
         slow_closed: clients that read nothing and were closed for it, as they should be.
         latency: from when a message should have been published to when a phone had it.
         lag: how late this process's own loop was: what the load generator adds by itself.
