@@ -48,6 +48,8 @@ CALLERS = 64
 SMALL = 128
 LONG_TURN = 1.0
 """Seconds; a fan-out to the large crowd that takes longer is measured once, and not ten times in a turn."""
+IN_FLIGHT = 500_000_000
+"""Bytes that one turn may put into sockets; more is a measure of the machine's memory."""
 
 
 @dataclass(frozen=True)
@@ -294,7 +296,7 @@ class Comparison:
         for size in self.extent.sizes:
             longest = 0.0
             for burst in BURSTS:
-                if longest > LONG_TURN:
+                if longest > LONG_TURN or people * size * burst > IN_FLIGHT:
                     continue
                 fan_out = FanOut(contender, size, burst)
                 measure = f"fanout/{people}/{size}/{burst}"

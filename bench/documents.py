@@ -18,6 +18,7 @@ from bench.tables import (
     Column,
     Target,
     beaten,
+    best,
     centrifugo,
     number,
     own_median,
@@ -56,11 +57,12 @@ def write_documents(result: Result) -> None:
 # ---------------------------------------------------------------------------- the page
 def fan_out_columns(result: Result, people: int) -> list[Column]:
     names = {size: f"{size} B" if size < 1024 else f"{size // 1024} KB" for size in result.sizes}
-    return [
+    columns = [
         Column(f"{names[size]}, {burst}", f"fanout/{people}/{size}/{burst}")
         for size in result.sizes
         for burst in (1, 10)
     ]
+    return [each for each in columns if best(result, each) is not None]
 
 
 def page(result: Result, language: Language) -> str:

@@ -7,6 +7,7 @@ plain PUBLISH from the driver, or with history by the script, as `Publisher` sen
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import statistics
 import sys
@@ -35,7 +36,7 @@ MORE = """\
 [redis]
 url = "redis://127.0.0.1:{redis}"
 [session]
-encryption_key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+encryption_key = "{encryption_key}"
 [channels.namespaces.kept]
 allow_subscribe_for_client = true
 history_size = 100
@@ -77,7 +78,9 @@ class Workers(Server):
 def gateway_on(redis: Server, folder: str, workers: int = 1) -> Server:
     ports = {"websocket": free_port(), "http": free_port(), "internal": free_port()}
     config = Path(folder) / "gateway.toml"
-    text = GATEWAY_TOML.format(**ports, secret=HMAC_SECRET, key=KEY) + MORE.format(redis=redis.ports["redis"])
+    text = GATEWAY_TOML.format(**ports, secret=HMAC_SECRET, key=KEY) + MORE.format(
+        redis=redis.ports["redis"], encryption_key=base64.b64encode(os.urandom(32)).decode()
+    )
     config.write_text(text)
     words = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
     if workers == 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
@@ -26,6 +26,13 @@ def _mask_secrets(_logger: WrappedLogger, _name: str, event: EventDict) -> Event
     for key in SECRET_KEYS & event.keys():
         event[key] = MASK
     return event
+
+
+class _WithoutDebug(structlog.stdlib.BoundLogger):
+    """Debug lines go nowhere, at once: each connection has some, and each would ask for the level."""
+
+    def debug(self, event: str | None = None, *args: Any, **kw: Any) -> None:
+        return None
 
 
 def setup(level: str, style: str) -> None:
@@ -49,7 +56,7 @@ def setup(level: str, style: str) -> None:
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        wrapper_class=structlog.stdlib.BoundLogger if level.upper() == "DEBUG" else _WithoutDebug,
         cache_logger_on_first_use=True,
     )
     console = style == "console" or (style == "auto" and sys.stderr.isatty())

@@ -71,3 +71,13 @@ def test_a_traceback_does_not_print_local_variables(style: str, capfd: pytest.Ca
     printed = capfd.readouterr().err
     assert "ValueError" in printed
     assert "a local secret" not in printed
+
+
+@pytest.mark.parametrize(("level", "lines"), [("debug", 1), ("info", 0), ("error", 0)])
+def test_debug_lines_are_written_where_they_are_wanted(
+    level: str, lines: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logs.setup(level, "json")
+    structlog.get_logger("test").debug("a connection's life", client="c1")
+    structlog.get_logger("test").bind(client="c2").debug("bound")
+    assert capfd.readouterr().err.count("\n") == lines * 2
