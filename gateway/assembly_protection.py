@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gateway.auth.sessions import SessionStore
@@ -35,9 +36,8 @@ class ProtectionParts:
         await self.guard.start()
         self.addresses.start(settings.channels.presence_interval)
 
-    def methods(self, settings: Settings, sessions: SessionStore) -> ProtectionMethods:
-        """For the server API."""
-        appids = [app.appid for app in settings.wechat.apps]
+    def methods(self, sessions: SessionStore, appids: Callable[[], Iterable[str]]) -> ProtectionMethods:
+        """For the server API. `appids`: of the mini-programs as they are configured now."""
         return ProtectionMethods(self.node, self.guard, self.connections, sessions, self.audit, appids)
 
     async def close(self) -> None:

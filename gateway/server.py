@@ -99,7 +99,7 @@ class Server:
         settings, node = self._settings, parts.node
         backlog = settings.listen.backlog
         protection = parts.protection
-        methods = protection.methods(settings, parts.sessions)
+        methods = protection.methods(parts.sessions, lambda: tuple(parts.wx.services.open_data.apis))
         api = self._api = ServerAPI(
             node,
             settings,

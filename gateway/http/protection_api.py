@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from typing import Annotated, Final
 
 import msgspec
@@ -106,7 +106,7 @@ class ProtectionMethods:
     """The methods; `table` is like that of `api_methods.Methods`.
 
     Arguments:
-        appids: of the mini-programs, whose sessions are ended.
+        appids: of the mini-programs as they are configured now, whose sessions are ended.
     """
 
     def __init__(
@@ -116,14 +116,14 @@ class ProtectionMethods:
         connections: Connections,
         sessions: SessionStore,
         audit: Audit,
-        appids: Sequence[str],
+        appids: Callable[[], Iterable[str]],
     ) -> None:
         self._node = node
         self._guard = guard
         self._connections = connections
         self._sessions = sessions
         self._audit = audit
-        self._appids = tuple(appids)
+        self._appids = appids
         self.table: dict[str, Method] = {
             name: (msgspec.json.Decoder(kind), handler)
             for name, kind, handler in (
@@ -202,7 +202,7 @@ class ProtectionMethods:
         self._in_future(request.expire_at)
         now = self._node.wall()
         # Sessions first: who is told to go must not come back with one.
-        for appid in self._appids:
+        for appid in self._appids():
             await self._sessions.revoke_user(appid, user)
         entry = Entry(now, float(request.expire_at), "", float(request.issued_before) or now)
         await self._guard.put(INVALIDATED, user, entry)

@@ -1,6 +1,6 @@
-"""Calls of WeChat's server API with an access token around them: one breaker, one log, one way to fail.
+"""Calls of WeChat's server API: one breaker, one log, one way to fail.
 
-`gateway.wechat.api` exchanges codes and has its own; this is for everything else of one mini-program.
+`gateway.wechat.api` exchanges codes with it; everything else puts an access token into its calls.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import structlog
 from gateway.errors import ERROR_PHONE_CODE, ERROR_WECHAT_BUSY
 from gateway.upstream.breaker import Breaker
 from gateway.upstream.fetch import FetchError, fetch
-from gateway.wechat.api import BODY_LIMIT, MAX_ERRCODES_LOGGED, SETUP_LOG_INTERVAL, App, WeChatError
+from gateway.wechat.app import App, WeChatError
 from gateway.wechat.errcodes import MEANINGS, UNKNOWN, Meaning, OnCall, Outcome, find_rid
 
 TOKEN_ERRCODES: Final = frozenset({40001, 40014, 42001})
@@ -31,6 +31,13 @@ _MESSAGE_ANSWERS: Final = frozenset({40003, 40037, 41030, 43101, 47003})
 """What a subscribe message may be refused for: the message's fault, or the user's wish."""
 _PHONE_CODE: Final = Meaning("bad_code", ERROR_PHONE_CODE)
 _OF_PHONE: Final = {40029: _PHONE_CODE, 40163: _PHONE_CODE, 41008: _PHONE_CODE}
+
+BODY_LIMIT: Final = 64 * 1024
+"""Bytes; a real answer has a few hundred."""
+SETUP_LOG_INTERVAL: Final = 60.0
+"""Seconds between two log lines about the same mistake in the setup, however many calls fail on it."""
+MAX_ERRCODES_LOGGED: Final = 256
+"""Distinct errcodes remembered for `SETUP_LOG_INTERVAL`."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -76,22 +83,30 @@ class WeChatCalls:
         self._logged: dict[int, float] = {}
 
     def __repr__(self) -> str:
-        return f"<WeChatCalls {self.app.appid} at {self.app.api_base}>"
+        return f"<{type(self).__name__} {self.app.appid} at {self.app.api_base}>"
 
     async def ask(
-        self, path: str, params: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        *,
+        check: Callable[[Reply], bool] = lambda reply: True,
     ) -> Reply:
         """One request: GET, or POST where there is a body. Never repeated.
 
-        A refusal is a Reply with its errcode; `WeChatError` is raised where there is no answer at all.
+        A refusal is a Reply with its errcode; `WeChatError` is raised where there is no answer at all, or a
+        success that fails its `check`.
         """
         started = self._now()
         self._on_call("started", 0.0)
         outcome: Outcome = "cancelled"
         try:
             reply = await self._exchange(path, params, body)
+            if not reply.errcode and not check(reply):
+                raise self.garbage(path)
             outcome = self._meaning(path, reply.errcode).outcome if reply.errcode else "ok"
-            if reply.errcode in _ANSWERS or (
+            if (reply.errcode in _ANSWERS and "access_token" in (params or ())) or (
                 reply.errcode in _MESSAGE_ANSWERS and path.endswith("/subscribe/send")
             ):
                 outcome = "refused"
@@ -109,15 +124,16 @@ class WeChatCalls:
         """
         meaning, rid = self._meaning(path, reply.errcode), find_rid(reply.errmsg)
         if meaning.outcome in ("setup", "unknown") and self._may_log(reply.errcode):
-            log.error(
-                "WeChat refuses a call of this gateway",
-                call=path,
-                appid=self.app.appid,
-                errcode=reply.errcode,
-                rid=rid,
-                fix=meaning.setting.format(appid=self.app.appid),
-            )
+            self._tell_operator(path, reply.errcode, rid, meaning)
         return WeChatError(meaning.error, meaning.outcome, errcode=reply.errcode, rid=rid, call=_name(path))
+
+    def _tell_operator(self, path: str, errcode: int, rid: str | None, meaning: Meaning) -> None:
+        facts = {"call": path, "appid": self.app.appid, "errcode": errcode, "rid": rid}
+        if meaning.outcome == "setup":
+            fix = meaning.setting.format(appid=self.app.appid)
+            log.error("WeChat refuses this gateway's setup", fix=fix, **facts)
+        else:
+            log.warning("WeChat answered with an errcode this gateway does not know", **facts)
 
     def garbage(self, path: str) -> WeChatError:
         """For an answer that lacks what it must have."""

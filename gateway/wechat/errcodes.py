@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
-from urllib.parse import quote, quote_plus
 
 from gateway.errors import (
     CODE_REFUSED,
@@ -94,11 +93,3 @@ def find_rid(errmsg: str) -> str | None:
     """The number of the request that WeChat's staff ask for."""
     found = _RID.search(errmsg)
     return found[1] if found else None
-
-
-def redact(text: str, *hidden: str) -> str:
-    """What WeChat says, cut, without what must not be logged: an errmsg may quote the request."""
-    for value in filter(None, hidden):
-        for form in (value, quote(value, safe=""), quote_plus(value)):
-            text = text.replace(form, "[hidden]")
-    return text[:300]
