@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.metrics import Metrics
-from gateway.node import latency
+from gateway.node import latency, stats
 from gateway.node.latency import LatencySampler
 from gateway.outbox import APPENDS_PER_TURN, Outboxes
 from tests.gateway_process import GatewayProcess, token, unique
@@ -139,17 +139,29 @@ async def test_a_quiet_node_has_figures_and_no_latency(world: World) -> None:
 
 
 async def test_ten_dashboards_count_the_waiting_bytes_once(world: World) -> None:
-    counted = 0
-    count = world.metrics.counts
+    looks = 0
 
-    def counts() -> object:
-        nonlocal counted
-        counted += 1
-        return count
+    class Reader:
+        """A connection that reads slowly; the looks at it are counted."""
 
-    world.metrics.watch(counts)  # type: ignore[arg-type]
-    await asyncio.gather(*(world.result("stats") for _ in range(10)))
-    assert counted == 1
+        @property
+        def sink(self) -> Reader:
+            return self
+
+        @property
+        def waiting_bytes(self) -> int:
+            nonlocal looks
+            looks += 1
+            return 3
+
+    count = 2 * stats.SLICE + 1
+    world.node.hub.clients.update({str(number): Reader() for number in range(count)})  # type: ignore[misc]
+    try:
+        answers = await asyncio.gather(*(world.result("stats") for _ in range(10)))
+    finally:
+        world.node.hub.clients.clear()
+    assert {answer["nodes"][0]["waiting_bytes"] for answer in answers} == {3 * count}
+    assert looks == count
 
 
 async def test_what_a_phone_causes_is_in_the_figures(gateway: GatewayProcess) -> None:

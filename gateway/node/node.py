@@ -184,7 +184,7 @@ class Node:
         self._cluster = Cluster(
             node_id, broker, clock, describe=self._describe, answer=self._answer, act=self._act
         )
-        stats = StatsReport(self._describe, metrics, self._delivery.latency, clock=clock, wall=wall)
+        stats = StatsReport(self._describe, self.hub, metrics, self._delivery.latency, clock=clock, wall=wall)
         self.questions: dict[str, Callable[[str], bytes | Awaitable[bytes]]] = {
             "info": lambda _: msgspec.json.encode(self._describe()),
             "channels": self._list_channels,

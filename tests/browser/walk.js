@@ -121,11 +121,13 @@ walkThrough(async ({ page, url, language, shot }) => {
   await is('Alice', words.connected);
   await press(phone('Alice'), words.kill);
   await is('Alice', words.killed);
+  await publish('five');
+  await phone('Bob').getByText(/^five \d+$/).waitFor();
   await press(phone('Alice'), words.open);
   await is('Alice', words.connected);
-  await publish('five');
-  for (const name of everyone) await phone(name).getByText(/^five \d+$/).waitFor();
-  const order = ['one', 'two', 'three', 'four', 'five'];
+  await publish('six');
+  for (const name of everyone) await phone(name).getByText(/^six \d+$/).waitFor();
+  const order = ['one', 'two', 'three', 'four', 'five', 'six'];
   for (const name of everyone) assert.deepEqual(only(await texts(name), order), order, name);
   await page.locator('.add-phone', { hasText: words.add }).click();
   await is('Carol', words.connected);

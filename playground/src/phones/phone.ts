@@ -47,6 +47,8 @@ export class Phone {
   private gateway: Gateway | null = null;
   private signedIn = false;
   private catchingUp = new Map<string, number>();
+  /** Offset of the last message of each channel. */
+  private readonly seen = new Map<string, number>();
 
   constructor(
     readonly name: string,
@@ -82,7 +84,7 @@ export class Phone {
       publication: (publication: Publication) => this.received(publication),
       subscribed: (context: Subscribed) => this.subscribed(context),
       error: (error: GatewayFailure) => this.note(() => error.message),
-    });
+    }, { keep: true }); // an app that was killed goes on where it was
     gateway.connect().catch(() => undefined); // `disconnected` says why
   }
 
@@ -116,6 +118,7 @@ export class Phone {
   private subscribed(context: Subscribed): void {
     if (!context.wasRecovering) return;
     if (!context.recovered) {
+      this.seen.delete(context.channel);
       this.note(() => word('lost'));
       return;
     }
@@ -136,6 +139,9 @@ export class Phone {
       if (upload.state === 'done') this.note(() => word('uploaded', { name: upload.name ?? '' }));
       return;
     }
+    // What was kept of a position may be a second old: the app that was killed has had this one.
+    if (offset && offset <= (this.seen.get(channel) ?? 0)) return;
+    this.seen.set(channel, offset ?? 0);
     if (recovered && missed !== undefined) this.catchingUp.set(channel, missed + 1);
     this.add({ key: 0, channel, offset: offset ?? 0, data, recovered, from: info?.user ?? '' });
   }
