@@ -12,11 +12,12 @@ import httpx
 import pytest
 
 from gateway import ClientError, Error, Gateway, UserEvent
+from gateway.brokers.redis_server import Tuning
 from gateway.config import load
 from gateway.server import Server
 from tests.broker_worlds import RedisWorld
 from tests.online_world import Device
-from tests.redis_server import shared_servers
+from tests.redis_server import RedisServer, shared_servers
 from tests.timing import MS, until
 
 SECRET = "a secret that only these tests know, long enough"
@@ -75,7 +76,7 @@ async def gateway(
         {
             "listen": dict.fromkeys(("websocket", "http", "internal"), "127.0.0.1:0"),
             "shutdown": {"drain": "0s", "timeout": "2s"},
-            "client": {"token_hmac_secret": SECRET},
+            "client": {"token_hmac_secret": SECRET, "personal_channel": False},
             "redis": {"url": redis.urls[0], "prefix": redis.prefix} if redis else {},
             "session": {"encryption_key": "00" * 32},
             "api": {"keys": ["key"]},
@@ -228,17 +229,33 @@ async def test_a_channel_that_is_joined_again_within_the_grace_was_never_left(wo
 
 async def test_the_users_of_a_node_that_stops_are_gone_unless_they_return_elsewhere() -> None:
     redis, events = RedisWorld([shared_servers(1)[0].url]), list[UserEvent]()
-    async with gateway(redis=redis, events=events, node_timeout="5s") as stays:
-        async with gateway(redis=redis, events=events, node_timeout="5s") as stops:
+    async with gateway(redis=redis, events=events) as stays:
+        async with gateway(redis=redis, events=events) as stops:
             for user in ("ann", "bob"):
                 await stops.enter(user)
             await until(lambda: stays.said("ann") == stays.said("bob") == ["online"])
         ann = await stays.enter("ann")
-        (state,) = (await stays.api("online", users=["bob"]))["result"]["users"].values()
-        assert state["state"] == "background", "nobody waits for the lease of a node that said goodbye"
-        await until(lambda: stays.said("ann") == ["online", "background lost", "online"])
-        assert await stays.state("ann") == "online"
+        # Not for "node": nobody waits for the lease of a node that said goodbye.
+        await stays.hears("bob", "online", "background lost", "disconnect lost")
+        await asyncio.sleep(GRACE)
+        await stays.hears("ann", "online", "background lost", "online")
         await ann.abort()
+
+
+async def test_what_redis_did_not_take_is_told_when_it_is_back() -> None:
+    with RedisServer("--save", "", "--appendonly", "yes", "--appendfsync", "always") as server:
+        async with gateway(redis=RedisWorld([server.url])) as world:
+            ann, bob = await world.enter("ann"), await world.enter("bob")
+            await world.hears("ann", "online")
+            await world.hears("bob", "online")
+            server.kill()
+            await ann.abort()
+            await asyncio.sleep(Tuning().timeout + 200 * MS)  # so long is a call tried; then it has failed
+            await bob.hide()
+            server.start()
+            await world.hears("ann", "online", "background lost", "disconnect lost")
+            await world.hears("bob", "online", "background hidden")
+            await bob.abort()
 
 
 async def test_an_event_that_is_refused_comes_again_before_all_later_ones(world: World) -> None:

@@ -145,8 +145,7 @@ class Schedule:
     async def restart_redis(self) -> None:
         async with self._redis_is_there:
             self.redis.kill()
-            # Longer than calls wait for Redis, and than leases: what was to be told has to be told again.
-            await asyncio.sleep(self.random.uniform(4.2, 5.0) * NODE_TIMEOUT)
+            await asyncio.sleep(self.random.uniform(0.5, 3.0) * NODE_TIMEOUT)
             if self.forget:
                 shutil.rmtree(self.redis.directory / "appendonlydir")
             self.redis.start()  # not in a thread: the server ends with the thread that started it

@@ -8,6 +8,7 @@ store did not take stays marked: an outage loses no state, and costs a mark per 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
@@ -22,6 +23,8 @@ from gateway.online.store import OnlineStore
 
 CHANGES_AT_ONCE: Final = 200
 """Changes in one call of the store: a millisecond of Redis."""
+MARKS_AT_ONCE: Final = 2_000
+"""Marks that are looked at in one turn of the loop: some milliseconds, when all users are told again."""
 RETRY_AFTER: Final = 0.25
 """Seconds before the store is told again what it did not take."""
 SWEEP_LIMIT: Final = 200
@@ -77,7 +80,7 @@ class Tracker:
         self._on_ready = on_ready
         self._on_sweep = on_sweep
         self._watches = watches
-        self._marked: dict[Key, Why] = {}
+        self._marked: OrderedDict[Key, Why] = OrderedDict()
         self._told: dict[Key, str] = {}
         """What the store has been told: nothing for those of whom it knows nothing."""
         self._wake = asyncio.Event()
@@ -129,12 +132,13 @@ class Tracker:
             self._wake.clear()
             if not await self.tell():
                 await asyncio.sleep(RETRY_AFTER)
+            if self._marked:
                 self._wake.set()
 
     async def tell(self) -> bool:
-        """Tell the store what is new now; whether it took all of it."""
-        marked, self._marked = self._marked, {}
-        changes = self._changes(marked)
+        """Tell the store what is new now, or as much of it as a turn has time for; whether it took that."""
+        count = min(len(self._marked), MARKS_AT_ONCE)
+        changes = self._changes(dict(self._marked.popitem(last=False) for _ in range(count)))
         if self._away:  # one call finds out whether it still is; who comes and goes meanwhile leaves no trace
             for change in changes[CHANGES_AT_ONCE:]:
                 self._mark_again(change)
@@ -243,7 +247,8 @@ class Tracker:
         """All clients are gone: say so, and that this node is."""
         for key in self._told:
             self._marked.setdefault(key, self._lost)
-        await self.tell()
+        while self._marked and await self.tell():
+            pass
         if self._told:
             return  # what is left of this node the others find, once its leases have run out
         try:
