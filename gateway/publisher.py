@@ -14,6 +14,7 @@ its timeout lasts.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -24,10 +25,15 @@ from msgspec import Raw
 
 from gateway.brokers.base import PublishOptions, PublishResult
 from gateway.brokers.redis_connection import CommandFailure
+from gateway.brokers.redis_inbox import Letter, publish_letter
 from gateway.brokers.redis_keys import Keys, Request, decode_data, publish_result
 from gateway.brokers.redis_server import Tuning
 from gateway.brokers.redis_topology import make_topology
-from gateway.errors import UpstreamError
+from gateway.channels import personal_owner
+from gateway.config.units import DAY
+from gateway.errors import ERROR_LIMIT_EXCEEDED, UpstreamError
+from gateway.inbox.records import TAG, make_id, word_of_key
+from gateway.inbox.tally import HOUR, SLOT, sums_request
 from gateway.protocol import Publication, raw
 
 BATCH = 500
@@ -48,6 +54,11 @@ class Message:
         version: what is not above the channel's version is dropped; 0: no version.
         version_epoch: a new value starts the versions again.
         tags: short texts that go with the publication.
+        ack: keep it until one of the user's devices acknowledges it; only for a personal channel. Then it has
+            an id, and neither history nor version; a repeat of its idempotency key has the same id.
+        ack_ttl: seconds after which it expires.
+        inbox_messages, inbox_size, inbox_kept: what the gateway is configured with as `inbox.user_messages`,
+            `inbox.user_size` (bytes) and `inbox.status_ttl` (seconds).
     """
 
     channel: str
@@ -58,13 +69,38 @@ class Message:
     version: int = 0
     version_epoch: str = ""
     tags: Mapping[str, str] | None = None
+    ack: bool = False
+    ack_ttl: float = 7 * DAY
+    inbox_messages: int = 200
+    inbox_size: int = 1024 * 1024
+    inbox_kept: float = DAY
 
-    def request(self, keys: Keys) -> Request:
-        """The command. Raises TypeError where the data has no JSON form, ValueError where Raw is no JSON."""
+    def posting(self, keys: Keys) -> Posting:
+        """The command. Raises TypeError where the data has no JSON form, ValueError where Raw is no JSON, or
+        where a channel is nobody's personal one."""
         if not self.channel:
             raise ValueError("a publication needs a channel")
         data = decode_data(bytes(self.data)).data if isinstance(self.data, Raw) else raw(self.data)
         tags = dict(self.tags) if self.tags else None
+        return (
+            self._letter(keys, data, tags)
+            if self.ack
+            else Posting(self.channel, self._plain(keys, data, tags))
+        )
+
+    def _letter(self, keys: Keys, data: Raw, tags: dict[str, str] | None) -> Posting:
+        user = personal_owner(self.channel)
+        if not user or "," in user:
+            raise ValueError(f"ack is for a user's personal channel alone, not for {self.channel!r}")
+        key, now = self.idempotency_key, round(time.time() * 1000)
+        word = word_of_key(self.channel, key) if key else secrets.token_urlsafe(12)
+        delivery, ends = make_id(word, user), now + round(self.ack_ttl * 1000)
+        letter = Letter(word, now, ends, self.inbox_messages, self.inbox_size, self.inbox_kept)
+        publication = Publication(data, tags={**(tags or {}), TAG: delivery})
+        request = publish_letter(keys, self.channel, publication, letter)
+        return Posting(self.channel, request, delivery, ends, len(bytes(data)))
+
+    def _plain(self, keys: Keys, data: Raw, tags: dict[str, str] | None) -> Request:
         options = PublishOptions(
             history_size=self.history_size,
             history_ttl=self.history_ttl,
@@ -73,6 +109,35 @@ class Message:
             version_epoch=self.version_epoch,
         )
         return keys.publish(self.channel, Publication(data, tags=tags), options)
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A publication as it goes to Redis. `id`, `ends` (milliseconds) and `size` are those of a letter."""
+
+    channel: str
+    request: Request
+    id: str = ""
+    ends: int = 0
+    size: int = 0
+
+    def result(self, reply: list[object] | int) -> PublishResult:
+        """What Redis answered. Raises UpstreamError where the user's inbox is full."""
+        if not self.id:
+            return publish_result(reply)
+        if reply in (2, 3):
+            raise UpstreamError(ERROR_LIMIT_EXCEEDED, "too much waits for this user's acknowledgement")
+        return PublishResult(suppressed=reply == 1, id=self.id)
+
+
+def sums_of(postings: Iterable[tuple[Posting, PublishResult]], keys: Keys) -> Request | None:
+    """What is to be added to the sums of all inboxes; None: nothing."""
+    changes: dict[int, int] = {}
+    for posting, result in postings:
+        if result.id and not result.suppressed:
+            hour = posting.ends // HOUR
+            changes[hour] = changes.get(hour, 0) + posting.size
+    return sums_request(keys, round(time.time() * 1000) // HOUR, changes) if changes else None
 
 
 def as_message(item: Message | tuple[str, Any]) -> Message:
@@ -115,8 +180,10 @@ class Publisher:
 
     async def publish(self, channel: str, data: Any, **options: Any) -> PublishResult:
         """Publish one message; `options` are the fields of Message. Returns its position."""
-        message = Message(channel, data, **options)
-        return publish_result(await self._topology.call(channel, message.request(self._keys)))
+        posting = Message(channel, data, **options).posting(self._keys)
+        result = posting.result(await self._topology.call(channel, posting.request))
+        self._count([(posting, result)])
+        return result
 
     async def publish_many(self, messages: Iterable[Message | tuple[str, Any]]) -> list[PublishResult]:
         """Publish in order, hundreds of messages to a round trip. Returns their positions.
@@ -127,18 +194,27 @@ class Publisher:
         results: list[PublishResult] = []
         failures: list[UpstreamError] = []
         for batch in batches(messages):
-            posted = [(message.channel, message.request(self._keys)) for message in batch]
-            futures = [self._topology.post(channel, request) for channel, request in posted]
-            for (channel, request), future in zip(posted, futures, strict=True):
+            posted = [message.posting(self._keys) for message in batch]
+            futures = [self._topology.post(each.channel, each.request) for each in posted]
+            done: list[tuple[Posting, PublishResult]] = []
+            for posting, future in zip(posted, futures, strict=True):
                 try:
                     reply = await future
                     if isinstance(reply, CommandFailure):
-                        reply = await self._topology.settle(channel, request, reply)
-                    results.append(publish_result(reply))
+                        reply = await self._topology.settle(posting.channel, posting.request, reply)
+                    done.append((posting, posting.result(reply)))
                 except UpstreamError as error:
                     failures.append(error)
+            self._count(done)
+            results += [result for _, result in done]
         raise_first(failures, len(results))
         return results
+
+    def _count(self, done: Iterable[tuple[Posting, PublishResult]]) -> None:
+        """Add letters to the sums of all inboxes. Nobody waits for it: the sums correct themselves."""
+        sums = sums_of(done, self._keys)
+        if sums is not None:
+            self._topology.post(SLOT, sums)
 
 
 def batches(messages: Iterable[Message | tuple[str, Any]]) -> Iterator[list[Message]]:

@@ -13,10 +13,11 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from gateway.brokers.base import PublishResult
-from gateway.brokers.redis_keys import Keys, Request, publish_result, shard_of
+from gateway.brokers.redis_keys import Keys, Request, shard_of
 from gateway.brokers.redis_url import Endpoint, RedisURL, parse_url
 from gateway.errors import UpstreamError
-from gateway.publisher import Message, batches, raise_first
+from gateway.inbox.tally import SLOT
+from gateway.publisher import Message, Posting, batches, raise_first, sums_of
 
 
 class SyncPublisher:
@@ -46,9 +47,11 @@ class SyncPublisher:
 
     def publish(self, channel: str, data: Any, **options: Any) -> PublishResult:
         """Publish one message; `options` are the fields of Message. Returns its position."""
-        request = Message(channel, data, **options).request(self._keys)
+        posting = Message(channel, data, **options).posting(self._keys)
         try:
-            return publish_result(self._send(self._client(channel), request))
+            result = posting.result(self._send(self._client(channel), posting.request))
+            self._count([(posting, result)])
+            return result
         except RedisError as error:
             raise UpstreamError(detail=f"Redis: {error}") from None
 
@@ -61,14 +64,29 @@ class SyncPublisher:
         results: list[PublishResult] = []
         failures: list[Exception] = []
         for batch in batches(messages):
-            posted = [(message.channel, message.request(self._keys)) for message in batch]
-            for reply in self._send_all(posted):
-                if isinstance(reply, Exception):
-                    failures.append(reply)
-                else:
-                    results.append(publish_result(reply))
+            posted = [message.posting(self._keys) for message in batch]
+            replies = self._send_all([(each.channel, each.request) for each in posted])
+            done: list[tuple[Posting, PublishResult]] = []
+            for posting, reply in zip(posted, replies, strict=True):
+                try:
+                    if isinstance(reply, Exception):
+                        raise reply
+                    done.append((posting, posting.result(reply)))
+                except (RedisError, UpstreamError) as error:
+                    failures.append(error)
+            try:
+                self._count(done)
+            except RedisError as error:
+                failures.append(error)
+            results += [result for _, result in done]
         raise_first(failures, len(results))
         return results
+
+    def _count(self, done: Iterable[tuple[Posting, PublishResult]]) -> None:
+        """Add letters to the sums of all inboxes."""
+        sums = sums_of(done, self._keys)
+        if sums is not None:
+            self._send(self._client(SLOT), sums)
 
     def _client(self, channel: str) -> Any:
         count = len(self._clients)

@@ -8,15 +8,20 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from gateway.brokers.base import HistoryFilter, PublishOptions, PublishResult
-from gateway.brokers.redis_keys import PUBLISH
+from gateway.brokers.redis_keys import PUBLISH, Keys
 from gateway.errors import UpstreamError
+from gateway.inbox.base import Bounds
+from gateway.inbox.redis import RedisInboxStore
+from gateway.inbox.tally import RedisTotals
 from gateway.protocol import Publication, raw
 from gateway.publisher import Message, Publisher
 from gateway.publisher_sync import SyncPublisher
@@ -234,3 +239,43 @@ def test_the_page_names_what_the_code_names() -> None:
     for argument in range(1, 9):
         assert f"ARGV[{argument}]" in PAGE
         assert f"ARGV[{argument}]" in PUBLISH.source
+
+
+async def test_a_letter_through_redis_waits_in_the_inbox(world: RedisWorld) -> None:
+    user, channel = "oAlice", "#oAlice"
+    node = await world.node("n2")
+    await node.broker.subscribe(channel)
+    topology = node.broker.topology  # type: ignore[attr-defined]
+    store = RedisInboxStore(topology, Bounds(messages=2, size=1000), time.time)
+    limits: dict[str, Any] = {"ack": True, "inbox_messages": 2, "inbox_size": 1000}
+
+    def from_a_thread() -> tuple[PublishResult, PublishResult]:
+        with SyncPublisher(world.urls, prefix=world.prefix) as sync:
+            again = sync.publish(channel, 0, idempotency_key="1", **limits)
+            [second] = sync.publish_many([Message(channel, 2, **limits)])
+            with pytest.raises(UpstreamError, match="acknowledgement"):
+                sync.publish(channel, 3, **limits)
+            return again, second
+
+    async with Publisher(world.urls, prefix=world.prefix) as publisher:
+        first = await publisher.publish(channel, {"n": 1}, idempotency_key="1", **limits)
+        again, second = await asyncio.to_thread(from_a_thread)
+        with pytest.raises(UpstreamError, match="acknowledgement"):
+            await publisher.publish(channel, 3, **limits)
+        with pytest.raises(UpstreamError, match="acknowledgement"):
+            await publisher.publish_many([Message(channel, 3, **limits)])
+    assert (again.id, again.suppressed, first.suppressed) == (first.id, True, False)
+    await until(lambda: len(node.events.publications) == 2, "two letters")
+    assert [each.publication.tags for each in await store.read(channel, 0, 1000)] == [
+        {"ack": first.id},
+        {"ack": second.id},
+    ]
+    assert first.id.endswith(f".{user}")
+    total = await RedisTotals(topology).add(0, {})
+    assert total == len(b'{"n":1}') + len(b"2")
+
+
+@pytest.mark.parametrize("channel", ["news", "#", "#a,b", "room#alice"])
+def test_a_letter_is_for_one_user(channel: str) -> None:
+    with pytest.raises(ValueError, match="personal channel"):
+        Message(channel, 1, ack=True).posting(Keys("wxgw"))

@@ -50,11 +50,13 @@ class PublishOptions:
 
 @dataclass(frozen=True, slots=True)
 class PublishResult:
-    """Where the publication stands; `suppressed`: a repeat or an old version, so nobody was told."""
+    """Where the publication stands; `suppressed`: a repeat or an old version, so nobody was told. `id`: of a
+    delivery that somebody has to acknowledge."""
 
     offset: int = 0
     epoch: str = ""
     suppressed: bool = False
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

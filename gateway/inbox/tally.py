@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from gateway.brokers.redis_keys import TALLY, Request, Word
+from gateway.brokers.redis_keys import TALLY, Keys, Request, Word
 from gateway.brokers.redis_topology import Topology
 from gateway.config.units import DAY
 
 HOUR: Final = 3_600_000
 """Milliseconds."""
+SLOT: Final = "inbox"
 KEPT: Final = round(31 * DAY * 1000)
 """Milliseconds that Redis keeps sums which nobody changes: longer than any delivery waits."""
 
@@ -41,19 +42,23 @@ class MemoryTotals:
         return sum(self._sums.values())
 
 
+def sums_request(keys: Keys, hour: int, changes: Mapping[int, int]) -> Request:
+    """Add to the sums by hour; answers the sum of all."""
+    words: list[Word] = [1, f"{keys.prefix}:inbox_total:{{{SLOT}}}", hour, KEPT]
+    for name, change in changes.items():
+        words += [name, change]
+    return Request(tuple(words), not changes, TALLY)
+
+
 class RedisTotals:
     """The sums in Redis."""
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        self._key = f"{topology.keys.prefix}:inbox_total:{{inbox}}"
 
     async def add(self, hour: int, changes: Mapping[int, int]) -> int:
         """See `Totals`. Not repeated after a lost connection: nothing counts twice."""
-        words: list[Word] = [1, self._key, hour, KEPT]
-        for name, change in changes.items():
-            words += [name, change]
-        return int(await self._topology.call("inbox", Request(tuple(words), not changes, TALLY)))
+        return int(await self._topology.call(SLOT, sums_request(self._topology.keys, hour, changes)))
 
 
 class Tally:
