@@ -6738,6 +6738,7 @@ var Http = class {
     });
   }
 };
+var CODE_OF_STATUS = { 401: 109, 403: 103, 404: 422, 413: 420, 415: 421 };
 function worthAnother(error) {
   return error.temporary && error.code !== LocalCode.OFFLINE && error.code !== LocalCode.LOGIN;
 }
@@ -6758,7 +6759,8 @@ function refused(status, body) {
   if (body && typeof body.code === "number") {
     return new GatewayError(body.code, String(body.message || "refused"), body, status === 503 || void 0);
   }
-  if (status === 413) return new GatewayError(420, "What is in front of the gateway takes no file of this size");
+  const known = CODE_OF_STATUS[status];
+  if (known) return new GatewayError(known, "HTTP " + status, body);
   const temporary = status >= 500 || status === 429 || status === 408;
   return new GatewayError(temporary ? 100 : 107, "HTTP " + status, body, temporary);
 }
@@ -7119,10 +7121,14 @@ var Pieces = class {
     });
   }
 };
+function fileSystem(wx2, method) {
+  const files = wx2.getFileSystemManager && wx2.getFileSystemManager();
+  return files && typeof files[method] === "function" ? files : null;
+}
 function fileSize(wx2, filePath) {
   return new Promise((resolve, reject) => {
-    const files = wx2.getFileSystemManager && wx2.getFileSystemManager();
-    if (!files || typeof files.getFileInfo !== "function") return resolve(0);
+    const files = fileSystem(wx2, "getFileInfo");
+    if (!files) return resolve(0);
     files.getFileInfo({
       filePath,
       success: (result) => resolve(result.size),
@@ -7175,7 +7181,7 @@ var Transfers = class {
     const abortable = new Abortable();
     const done = this.size(options.filePath).then((size2) => {
       abortable.check();
-      const inPieces = size2 > this.options.resumableFrom;
+      const inPieces = size2 > this.options.resumableFrom && fileSystem(this.options.wx, "readFile") !== null;
       return inPieces ? this.pieces.upload(options, fields(options), size2, abortable) : this.whole(options, abortable);
     });
     return transfer(done.then((file) => this.located(file)), abortable, options);
@@ -7282,7 +7288,7 @@ var Transfers = class {
   /** The error that was written into the file, where that can be read. */
   read(path) {
     return new Promise((resolve) => {
-      const files = this.options.wx.getFileSystemManager && this.options.wx.getFileSystemManager();
+      const files = fileSystem(this.options.wx, "readFile");
       if (!path || !files) return resolve(null);
       files.readFile({
         filePath: path,

@@ -52,3 +52,9 @@ def test_the_source_has_the_types_that_it_claims() -> None:
 
 def test_library_and_gateway_have_one_version() -> None:
     assert json.loads((CLIENT / "package.json").read_text())["version"] == __version__
+
+
+def test_the_reference_says_what_the_source_says(tmp_path: Path) -> None:
+    need_node()
+    node("scripts/reference.mjs", tmp_path / "API.md", patience=20_000 * MS)
+    assert (CLIENT / "API.md").read_text() == (tmp_path / "API.md").read_text(), "npm run reference"

@@ -131,6 +131,9 @@ export class Http {
   }
 }
 
+/** Where there is no JSON: a download in a browser cannot be read, and a proxy has its own pages. */
+const CODE_OF_STATUS: { [status: number]: number } = { 401: 109, 403: 103, 404: 422, 413: 420, 415: 421 };
+
 /** Whether the same again may go well: the gateway has not done it, or doing it twice does no harm. */
 export function worthAnother(error: GatewayError): boolean {
   return error.temporary && error.code !== LocalCode.OFFLINE && error.code !== LocalCode.LOGIN;
@@ -155,7 +158,8 @@ export function refused(status: number, body: any): GatewayError {
   if (body && typeof body.code === 'number') {
     return new GatewayError(body.code, String(body.message || 'refused'), body, status === 503 || undefined);
   }
-  if (status === 413) return new GatewayError(420, 'What is in front of the gateway takes no file of this size');
+  const known = CODE_OF_STATUS[status];
+  if (known) return new GatewayError(known, 'HTTP ' + status, body);
   const temporary = status >= 500 || status === 429 || status === 408;
   return new GatewayError(temporary ? 100 : 107, 'HTTP ' + status, body, temporary);
 }

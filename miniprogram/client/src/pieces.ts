@@ -109,11 +109,17 @@ export class Pieces {
   }
 }
 
+/** The file system where it can do this: in a browser Taro has one that can do nothing. */
+export function fileSystem(wx: Platform, method: string): any {
+  const files = wx.getFileSystemManager && wx.getFileSystemManager();
+  return files && typeof files[method] === 'function' ? files : null;
+}
+
 /** 0 where the platform does not tell. */
 export function fileSize(wx: Platform, filePath: string): Promise<number> {
   return new Promise((resolve, reject) => {
-    const files = wx.getFileSystemManager && wx.getFileSystemManager();
-    if (!files || typeof files.getFileInfo !== 'function') return resolve(0);
+    const files = fileSystem(wx, 'getFileInfo');
+    if (!files) return resolve(0);
     files.getFileInfo({
       filePath,
       success: (result: any) => resolve(result.size),

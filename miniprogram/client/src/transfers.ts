@@ -4,7 +4,7 @@ import type { Downloaded, DownloadOptions, Platform, Progress, StoredFile, Trans
 import { tell } from './callbacks';
 import { GatewayError, LocalCode, asError } from './errors';
 import { Http, parsed, refused, unreachable, unsupported, worthAnother } from './http';
-import { Pieces, fileSize } from './pieces';
+import { Pieces, fileSize, fileSystem } from './pieces';
 import type { Storage } from './storage';
 
 export interface TransferOptions {
@@ -53,7 +53,7 @@ export class Transfers {
     const abortable = new Abortable();
     const done = this.size(options.filePath).then((size) => {
       abortable.check();
-      const inPieces = size > this.options.resumableFrom;
+      const inPieces = size > this.options.resumableFrom && fileSystem(this.options.wx, 'readFile') !== null;
       return inPieces ? this.pieces.upload(options, fields(options), size, abortable) : this.whole(options, abortable);
     });
     return transfer(done.then((file) => this.located(file)), abortable, options);
@@ -174,7 +174,7 @@ export class Transfers {
   /** The error that was written into the file, where that can be read. */
   private read(path: string | undefined): Promise<any> {
     return new Promise((resolve) => {
-      const files = this.options.wx.getFileSystemManager && this.options.wx.getFileSystemManager();
+      const files = fileSystem(this.options.wx, 'readFile');
       if (!path || !files) return resolve(null);
       files.readFile({
         filePath: path,

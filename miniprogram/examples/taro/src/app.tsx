@@ -1,0 +1,13 @@
+import { useLaunch } from '@tarojs/taro';
+import Taro from '@tarojs/taro';
+import type { PropsWithChildren } from 'react';
+
+import { gateway } from './gateway';
+
+export default function App({ children }: PropsWithChildren) {
+  useLaunch(() => {
+    gateway.on('disconnected', ({ message }) => Taro.showToast({ title: message, icon: 'none' }));
+    gateway.connect({ fail: () => {} }); // told to "disconnected"
+  });
+  return children;
+}
