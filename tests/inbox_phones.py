@@ -72,6 +72,8 @@ class Backend:
     def __init__(self, worlds: list[World]) -> None:
         self.worlds = worlds
         self.devices: list[Device] = []
+        self.prefix = ""
+        """Of the keys in Redis."""
 
     async def call(self, method: str, node: int = 0, **params: Any) -> Any:
         """The whole answer."""
@@ -123,6 +125,7 @@ async def backend(nodes: int = 1, redis_url: str = "", **tables: Any) -> AsyncIt
     async with contextlib.AsyncExitStack() as stack:
         worlds = [await stack.enter_async_context(running(**shared)) for _ in range(nodes)]
         team = Backend(worlds)
+        team.prefix = shared.get("redis", {}).get("prefix", "")
         try:
             yield team
         finally:

@@ -10,9 +10,10 @@ import pytest
 
 from gateway import Gateway
 from gateway.errors import GatewayError
+from gateway.publisher import Publisher
 from tests.gateway_process import unique
 from tests.inbox_phones import KEY, Backend, backend
-from tests.redis_server import shared_servers
+from tests.redis_server import Proxy, shared_servers
 from tests.timing import MS, until
 
 Inboxes = dict[str, Any]
@@ -241,3 +242,21 @@ def test_the_gateways_own_methods_are_not_the_teams(name: str) -> None:
 
 def _internal(team: Backend, path: str) -> str:
     return f"http://127.0.0.1:{team.worlds[0].server.ports['internal']}{path}"
+
+
+async def test_a_letter_that_a_node_did_not_hear_comes_when_redis_is_back() -> None:
+    """Without history on the personal channel nothing else would close the gap."""
+    server = shared_servers(1)[0]
+    plain = {"history_size": 0, "history_ttl": "0s"}
+    async with Proxy(server.port) as proxy, backend(1, proxy.url, channels=plain) as team:
+        user = unique("o")
+        phone = await team.device(user)
+        before = await team.letter(user, "before")
+        await until(lambda: phone.letters == [before])
+        prefix = team.prefix
+        await proxy.refuse()
+        async with Publisher(server.url, prefix=prefix) as publisher:
+            missed = (await publisher.publish(f"#{user}", "missed", ack=True)).id
+        await proxy.open()
+        await until(lambda: missed in phone.letters, within=15_000 * MS)
+        assert phone.letters == [before, missed], "and nothing that was sent already"
