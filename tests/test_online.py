@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -180,10 +181,12 @@ async def test_hidden_is_background_and_shown_is_online(world: World) -> None:
     await device.hide(False)
     await world.hears("ann", "online", "background hidden", "online")
     await device.hide()
-    await device.abort()
+    await device.close()  # as clients do before the system does: no goodbye
+    closed = time.time() * 1000
     await world.hears(
         "ann", "online", "background hidden", "online", "background hidden", "disconnect hidden"
     )
+    assert world.of("ann")[-1].at > closed + (GRACE + GOODBYE) * 1000 / 2
 
 
 async def test_of_several_devices_the_last_counts(world: World) -> None:

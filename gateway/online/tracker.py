@@ -96,7 +96,7 @@ class Tracker:
     def left(self, client: Client) -> None:
         """The client is out of the hub."""
         if client.user:
-            self._mark((client.user, ""), self._why(client.end_code))
+            self._mark((client.user, ""), self._why(client))
 
     def shown_or_hidden(self, client: Client) -> None:
         if client.user:
@@ -110,12 +110,14 @@ class Tracker:
         """The subscription is out of the hub: with its client, or while the client is still there."""
         client = subscription.client
         if client.user:
-            why = Why("left", 0) if client.is_open else self._why(client.end_code)
+            why = Why("left", 0) if client.is_open else self._why(client)
             self._mark((client.user, subscription.channel), why)
 
-    def _why(self, code: int) -> Why:
+    def _why(self, client: Client) -> Why:
+        code = client.end_code
         if code in GOODBYES:
-            return Why("left", self._goodbye_grace)
+            # A phone that said that it is hidden closes its socket before the system does: no goodbye.
+            return self._lost if client.hidden else Why("left", self._goodbye_grace)
         if code >= 3000 and not Disconnect(code, "").reconnect:
             return Why("ended", self._goodbye_grace)
         return self._lost
