@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
+import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -68,6 +71,7 @@ async def gateway(
     *,
     redis: RedisWorld | None = None,
     events: list[UserEvent] | None = None,
+    backend: dict[str, Any] | None = None,
     **online: Any,
 ) -> AsyncIterator[World]:
     app = Gateway()
@@ -79,6 +83,7 @@ async def gateway(
             "shutdown": {"drain": "0s", "timeout": "2s"},
             "client": {"token_hmac_secret": SECRET, "personal_channel": False},
             "redis": {"url": redis.urls[0], "prefix": redis.prefix} if redis else {},
+            "backend": backend or {},
             "session": {"encryption_key": "00" * 32},
             "api": {"keys": ["key"]},
             "online": {
@@ -266,6 +271,52 @@ async def test_an_event_that_is_refused_comes_again_before_all_later_ones(world:
     device = await world.enter("ann")
     await device.close()
     await world.hears("ann", "online", "background left", "disconnect left")
+
+
+class Hooks(http.server.BaseHTTPRequestHandler):
+    """A backend over HTTP that is out of order for its first two requests."""
+
+    paths: ClassVar[list[str]] = []
+    bodies: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.paths.append(self.path)
+        ready = len(self.paths) > 2
+        if ready:
+            self.bodies.append(body)
+        answer = b'{"result":{}}' if ready else b"<html>Bad Gateway</html>"
+        self.send_response(200 if ready else 502)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Silent."""
+
+
+async def test_an_http_backend_gets_the_same_events_when_it_is_back() -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hooks)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    endpoint = f"http://127.0.0.1:{server.server_port}/hooks/{{event}}"
+    team = {"user_event": "team", "proxies": [{"name": "team", "endpoint": endpoint}]}
+    try:
+        async with gateway("", backend=team) as world:
+            device = await world.enter("ann")
+            await device.close()
+            await until(lambda: len(Hooks.bodies) == 3)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert set(Hooks.paths) == {"/hooks/user_event"}
+    came, left, gone = Hooks.bodies
+    assert [each["event"] for each in Hooks.bodies] == ["online", "background", "disconnect"]
+    assert (
+        came["generation"] == left["generation"] == gone["generation"] == came["id"] < left["id"] < gone["id"]
+    )
+    assert gone.keys() == {"event", "user", "generation", "id", "at", "reason"}
 
 
 async def test_only_what_is_handled_is_told() -> None:
