@@ -38,6 +38,7 @@ import uvloop
 from rich.console import Console
 
 from bench import measures, nginx_front, redis_path
+from bench.backends import backends
 from bench.compare import QUICK, SMOKE, Comparison, Extent, chosen
 from bench.documents import write_documents
 from bench.driver import BenchError
@@ -53,6 +54,7 @@ from bench.servers import DRIVER_CORE
 MEASURES: dict[str, Callable[[Plan], Awaitable[list[Row]]]] = {
     "fanout": measures.fan_out,
     "rpc": measures.rpc,
+    "backends": backends,
     "connect": measures.connect,
     "memory": measures.memory,
     "growth": measures.growth,

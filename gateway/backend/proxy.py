@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import hmac
 import re
+import ssl
 import time
 from collections.abc import Mapping
 from typing import Annotated, Final, TypeVar
@@ -48,6 +49,9 @@ BREAKER_COOLDOWN: Final = 1.0
 """Seconds between two tries meanwhile."""
 WAITING_PER_SLOT: Final = 10
 """Requests that may wait for one of `max_concurrent` to end, for each of these; the next one is refused."""
+CONNECTIONS_PER_CLIENT: Final = 8
+"""Connections of one httpx client. What it does for a request grows with the square of their number: 64 in
+one client cost twice what they cost in eight."""
 KEEPALIVE: Final = 3.0
 """Seconds that an idle connection is kept: less than servers keep theirs (uvicorn and Node: 5), so that no
 request meets one that is being closed."""
@@ -111,19 +115,15 @@ class Proxy:
         self._waiting = 0
         self._next_log = 0.0
         self._unlogged = 0
-        limits = httpx.Limits(max_connections=row.max_concurrent, keepalive_expiry=KEEPALIVE)
-        try:
-            self._http = httpx.AsyncClient(http2=row.http2, limits=limits, trust_env=False)
-        except ImportError:
-            raise GatewayError(
-                f"backend.proxies {row.name!r}: http2 needs its library: pip install wx-gateway[http2]"
-            ) from None
+        self._clients = _clients(row)
+        per_client = row.max_concurrent if row.http2 else CONNECTIONS_PER_CLIENT
+        self._free = [each for each in self._clients for _ in range(per_client)]
 
     def __repr__(self) -> str:
         return f"<Proxy {self.name} {self._breaker!r} waiting={self._waiting}>"
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await asyncio.gather(*(each.aclose() for each in self._clients))
 
     async def ask(
         self,
@@ -167,13 +167,14 @@ class Proxy:
         """Status and body. Raises FetchError."""
         deadline = time.monotonic() + self._timeout
         await self._wait_for_slot()
+        http = self._free.pop()  # the one that was used last: its connections are open
         try:
             # Asked for here, not before the waiting: many may have failed meanwhile.
             if not self._breaker.allow(time.monotonic()):
                 raise FetchError("breaker_open", sent=False)
             body = msgspec.json.encode(request)
             answer = await fetch(
-                self._http,
+                http,
                 self._endpoint.replace("{event}", event),
                 None,
                 timeout=max(0.001, deadline - time.monotonic()),
@@ -186,6 +187,7 @@ class Proxy:
                 self._breaker.failure(time.monotonic())
             raise
         finally:
+            self._free.append(http)
             self._slots.release()
         self._breaker.success()
         return answer.status, answer.body
@@ -249,6 +251,23 @@ class Proxy:
             )
             self._next_log, self._unlogged = now + LOG_INTERVAL, 0
         return HandlerError(ERROR_INTERNAL, f"backend {self.name}: {why}")
+
+
+def _clients(row: ProxySettings) -> list[httpx.AsyncClient]:
+    """Enough of them for `max_concurrent` requests; with HTTP/2 one connection carries many."""
+    limits = httpx.Limits(max_connections=CONNECTIONS_PER_CLIENT, keepalive_expiry=KEEPALIVE)
+    if row.http2:
+        limits = httpx.Limits(max_connections=row.max_concurrent, keepalive_expiry=KEEPALIVE)
+    tls = ssl.create_default_context()  # one for all: each would read the certificates of the world again
+    try:
+        return [
+            httpx.AsyncClient(http2=row.http2, limits=limits, verify=tls, trust_env=False)
+            for _ in range(1 if row.http2 else -(-row.max_concurrent // CONNECTIONS_PER_CLIENT))
+        ]
+    except ImportError:
+        raise GatewayError(
+            f"backend.proxies {row.name!r}: http2 needs its library: pip install wx-gateway[http2]"
+        ) from None
 
 
 def _outcomes(statuses: tuple[str, ...]) -> dict[int, Error | Disconnect]:
