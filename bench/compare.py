@@ -47,7 +47,8 @@ BURSTS = (1, 10)
 CALLERS = 64
 SMALL = 128
 LONG_TURN = 1.0
-"""Seconds; a fan-out to the large crowd that takes longer is measured once, and not ten times in a turn."""
+"""Seconds. A fan-out to the large crowd that takes longer is measured once, and not ten times in a turn; one
+that would, by what a message costs with the small crowd, not at all."""
 IN_FLIGHT = 500_000_000
 """Bytes that one turn may put into sockets; more is a measure of the machine's memory."""
 
@@ -293,7 +294,9 @@ class Comparison:
         await contender.populate(contender.crowd, people)
         await settle(contender.server)
         contender.note("memory", (contender.server.memory() - before) / people)
-        for size in self.extent.sizes:
+        small = contender.contestant.median(f"fanout/{self.extent.crowds[0]}/{SMALL}/1") or 0.0
+        hopeless = small * people > LONG_TURN * MICRO
+        for size in () if hopeless else self.extent.sizes:
             longest = 0.0
             for burst in BURSTS:
                 if longest > LONG_TURN or people * size * burst > IN_FLIGHT:

@@ -54,8 +54,8 @@ class Late:
         self.size = len(frame)
 
     def unchanged(self) -> bool:
-        """Whether all who were there still are, and nobody else; subscriptions are compared as objects."""
-        return self.memberships == tuple(self.audience.values()) and self.members == tuple(self.audience)
+        """Whether all who were there still are, and nobody else; a subscription has but one connection."""
+        return self.memberships == tuple(self.audience.values())
 
     def take(self, audience: Mapping[Sink, object], frame: bytes) -> bool:
         """One more frame for the very same connections; whether that was possible."""
