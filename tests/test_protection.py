@@ -521,3 +521,26 @@ async def longest_turn(work: Coroutine[Any, Any, Any]) -> float:
         longest = max(longest, time.thread_time() - began)
     await done
     return longest
+
+
+async def test_while_redis_is_away_the_blocked_stay_out_and_nothing_is_said_to_be_done(
+    redis: RedisServer,
+) -> None:
+    redis.command("FLUSHALL")
+    async with gate(redis.url) as one:
+        await one.result("block_user", user="mallory")
+        redis.kill()
+        try:
+            assert await one.error("block_user", user="trudy") == 100
+            socket = await one.socket()
+            assert (await socket.call("connect", token=token("mallory")))["error"]["code"] == 407
+        finally:
+            redis.start()
+
+        async def works() -> bool:
+            return "result" in await one.call("block_user", user="trudy")
+
+        await eventually(works)
+        socket = await one.socket()
+        assert (await socket.call("connect", token=token("trudy")))["error"]["code"] == 407
+        assert (await one.result("blocked_users"))["total"] == 2

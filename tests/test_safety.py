@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import statistics
 import time
@@ -390,3 +391,24 @@ async def test_a_verdict_may_come_to_another_node_after_a_restart(redis: RedisSe
         async with asyncio.timeout(PATIENCE):
             while redis.command("HLEN", "wxgw:media:{media}"):
                 await asyncio.sleep(10 * MS)
+
+
+async def test_an_upload_in_pieces_goes_into_quarantine_too(world: Gate) -> None:
+    sender, reader, token, other = await readers(world)
+    content = picture("PNG")
+    fields = {"channel": "wall:1", "filename": "a.png", "visibility": "channel"}
+    metadata = ",".join(
+        f"{name} {base64.b64encode(value.encode()).decode()}" for name, value in fields.items()
+    )
+    headers = {"Authorization": f"Bearer {token}", "Tus-Resumable": "1.0.0"}
+    size = {"Upload-Length": str(len(content)), "Upload-Metadata": metadata}
+    made = await world.http.post("/files/resumable", headers=headers | size)
+    assert made.status_code == 201, made.text
+    kind = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
+    sent = await world.http.patch(made.headers["location"], headers=headers | kind, content=content)
+    assert sent.status_code == 204, sent.text
+    file = made.headers["location"].rpartition("/")[2]
+    assert await status(world, file, other) == 404
+    assert (await heard(reader, "file"))["data"]["file"]["id"] == file
+    assert await status(world, file, other) == 200
+    assert (await heard(sender, "done"))["data"]["id"] == file
