@@ -34,7 +34,8 @@ FLOORS: list[set[str]] = [
 
 PURE = (
     "capacity.formula", "channels", "client", "config.units", "deadlines", "errors", "frames", "hub",
-    "node.recovery", "online.machine", "outbox", "protocol", "websocket.admission", "websocket.peers",
+    "node.recovery", "online.contract", "online.machine", "outbox", "protocol", "websocket.admission",
+    "websocket.peers",
 )  # fmt: skip
 """Modules without waiting, sockets, clocks and chance: what they need to know of the world is an argument."""
 

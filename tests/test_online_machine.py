@@ -14,7 +14,8 @@ from gateway.backend.base import USER_EVENTS, UserEvent
 from gateway.brokers.redis_handshake import SCRIPT_COMMANDS
 from gateway.brokers.redis_keys import Keys, Request
 from gateway.brokers.redis_topology import Topology
-from gateway.online.machine import Change, Outcome, Partition, Rules, Taken
+from gateway.online.contract import Change, Outcome, Rules, Taken
+from gateway.online.machine import Partition
 from gateway.online.store import SCRIPT, RedisOnlineStore
 from tests.gateway_process import ROOT
 from tests.online_world import Replay

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.backend.base import USER_EVENTS
 from gateway.brokers.redis import RedisBroker
-from gateway.online.machine import Change, Outcome, Rules
+from gateway.online.contract import Change, Outcome, Rules
 from gateway.online.store import MemoryOnlineStore, OnlineStore, RedisOnlineStore
 from tests.broker_worlds import WORLDS, make_world
 from tests.timing import MS

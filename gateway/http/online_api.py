@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from gateway.errors import ERROR_BAD_REQUEST, ClientError
 from gateway.http.api_methods import ID_SIZE, Method
-from gateway.online.machine import Described, State
+from gateway.online.contract import Described, State
 from gateway.online.service import Online
 
 USERS_LIMIT: Final = 1000

@@ -15,7 +15,7 @@ import structlog
 from gateway.backend.base import Backend
 from gateway.errors import ClientError, UpstreamError
 from gateway.metrics import Metrics
-from gateway.online.machine import Outcome, Taken
+from gateway.online.contract import Outcome, Taken
 from gateway.online.store import OnlineStore
 
 AT_ONCE: Final = 32

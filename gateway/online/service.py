@@ -16,8 +16,8 @@ from gateway.config.rows import Online as OnlineSettings
 from gateway.errors import ERROR_BAD_REQUEST, ERROR_NOT_AVAILABLE, ClientError
 from gateway.hub import Hub
 from gateway.metrics import Metrics
+from gateway.online.contract import Described, Rules, SweepReply
 from gateway.online.delivery import Deliverer
-from gateway.online.machine import Described, Rules, SweepReply
 from gateway.online.store import PARTITIONS, OnlineStore
 from gateway.online.tracker import Tracker
 

@@ -14,17 +14,8 @@ from zlib import crc32
 from gateway.backend.base import UserEvent, UserEventKind
 from gateway.brokers.redis_keys import Request, Script, Word
 from gateway.brokers.redis_topology import Topology
-from gateway.online.machine import (
-    Change,
-    Described,
-    Outcome,
-    Partition,
-    PutReply,
-    Rules,
-    State,
-    SweepReply,
-    Taken,
-)
+from gateway.online.contract import Change, Described, Outcome, PutReply, Rules, State, SweepReply, Taken
+from gateway.online.machine import Partition
 
 PARTITIONS = 16
 """In Redis: as many as there may be servers that share the users evenly; every node needs the same."""

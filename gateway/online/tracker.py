@@ -18,7 +18,7 @@ from gateway.client import Client, State, Subscription
 from gateway.errors import Disconnect, UpstreamError
 from gateway.hub import Hub
 from gateway.metrics import Metrics
-from gateway.online.machine import Change, Flag, SweepReply
+from gateway.online.contract import Change, Flag, SweepReply
 from gateway.online.store import OnlineStore
 
 CHANGES_AT_ONCE: Final = 200
