@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -30,12 +31,13 @@ def frames(buffer: bytearray) -> Iterator[bytes]:
 
 
 class FaultyProxy:
-    """Use it as a context. `fault` is one of FAULTS; only publications suffer."""
+    """Use it as a context. `fault` is one of FAULTS, and only publications suffer; `tls` is for phones."""
 
-    def __init__(self, target: int, fault: str) -> None:
+    def __init__(self, target: int, fault: str, tls: ssl.SSLContext | None = None) -> None:
         assert fault in FAULTS
         self._target = target
         self._fault = fault
+        self._tls = tls
         self._seen = 0
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -44,7 +46,7 @@ class FaultyProxy:
         self.hurt = 0
 
     async def __aenter__(self) -> FaultyProxy:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         if self._fault == "stalls":
             self._keep(asyncio.create_task(self._stall()))

@@ -148,6 +148,8 @@ def loadtest(
             )  # fmt: skip
         if target is not None:
             check(target, own=mine)
+            if ca and not Path(ca).is_file():
+                raise typer.BadParameter(f"--ca {ca}: no such file")
         result = _run(wanted, target, processes)
     except GatewayException as error:
         typer.echo(error, err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from typing import Any
 
@@ -22,9 +23,10 @@ class NoCredentials(Exception):
 class Credentials:
     """Fetches what clients sign in with; codes over a few connections that are kept."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, context: ssl.SSLContext) -> None:
         self._plan = plan
-        self._lines = [HttpLine(plan.http, {}) for _ in range(plan.sign_ins)] if plan.way == "sandbox" else []
+        count = plan.sign_ins if plan.way == "sandbox" else 0
+        self._lines = [HttpLine(plan.http, {}, context) for _ in range(count)]
         self._free: asyncio.Queue[HttpLine] = asyncio.Queue()
         for line in self._lines:
             self._free.put_nowait(line)

@@ -14,6 +14,7 @@ from gateway.loadtest import scenario as scenarios
 from gateway.loadtest import wire
 from gateway.loadtest.credentials import Credentials, NoCredentials
 from gateway.loadtest.histogram import note
+from gateway.loadtest.http_line import tls_context
 from gateway.loadtest.phone import AWAY, IN, Message, Phone
 from gateway.loadtest.plan import Order, Plan
 from gateway.loadtest.tally import Tally
@@ -27,17 +28,6 @@ RETRY_FIRST, RETRY_LONGEST = 0.5, 20.0
 """Seconds of backoff, full jitter, as the SDKs have it."""
 TICK: Final = 0.005
 OPENING_LIMIT: Final = 2000
-
-
-def context_for(plan: Plan) -> ssl.SSLContext | None:
-    """How wss is verified; None for ws."""
-    if not plan.tls:
-        return None
-    context = ssl.create_default_context(cafile=plan.ca or None)
-    if not plan.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 class Crowd:
@@ -69,8 +59,8 @@ class Crowd:
             Phone(self, plan.first + number, slow=bool(every) and not number % every)
             for number in range(plan.count)
         ]
-        self._credentials = Credentials(plan)
-        self._tls = context_for(plan)
+        self.context = tls_context(plan.ca, plan.verify)
+        self._credentials = Credentials(plan, self.context)
         self._by_code: set[int] = set()
         self._codes: dict[int, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -215,8 +205,8 @@ class Crowd:
                 lambda: phone,
                 self.plan.host,
                 self.plan.port,
-                ssl=self._tls,
-                server_hostname=self.plan.authority.rpartition(":")[0].strip("[]") if self._tls else None,
+                ssl=self.context if self.plan.tls else None,
+                server_hostname=self.plan.authority.rpartition(":")[0].strip("[]") if self.plan.tls else None,
                 local_addr=source,
             )
 

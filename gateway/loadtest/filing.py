@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from gateway.loadtest.crowd import Crowd, context_for
+from gateway.loadtest.crowd import Crowd
 from gateway.loadtest.histogram import note
 from gateway.loadtest.http_line import HttpFailed, HttpLine
 
@@ -27,10 +27,9 @@ async def send_files(crowd: Crowd) -> None:
     filing = crowd.scenario.files
     if filing is None:
         return
-    context = context_for(crowd.plan)
     lines: asyncio.Queue[HttpLine] = asyncio.Queue()
     for _ in range(LINES):
-        lines.put_nowait(HttpLine(crowd.plan.http, {}, context))
+        lines.put_nowait(HttpLine(crowd.plan.http, {}, crowd.context))
     content = b"text of a load test\n" + os.urandom(filing.size).hex().encode()[: max(0, filing.size - 20)]
     every = 1e6 / (filing.per_second * crowd.plan.share)
     began, sent = crowd.now(), 0

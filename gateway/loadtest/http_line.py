@@ -17,6 +17,17 @@ TIMEOUT: Final = 15.0
 BODY_LIMIT: Final = 256 * 1024 * 1024
 
 
+def tls_context(ca: str, verify: bool) -> ssl.SSLContext:
+    """How wss and https are verified: `ca` is a file to trust besides the system's, "" is none."""
+    context = ssl.create_default_context()
+    if ca:
+        context.load_verify_locations(ca)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 class HttpFailed(Exception):
     """No answer: the connection was refused, cut, or the time was up."""
 

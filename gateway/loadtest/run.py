@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Final
 from gateway.errors import GatewayException
 from gateway.loadtest import target as targets
 from gateway.loadtest.fleet import Fleet
-from gateway.loadtest.http_line import HttpFailed, HttpLine
+from gateway.loadtest.http_line import HttpFailed, HttpLine, tls_context
 from gateway.loadtest.plan import Order, Plan
 from gateway.loadtest.publishing import Publisher, Stream
 from gateway.loadtest.result import Point, Result, StormRound, judge, summary
@@ -28,6 +29,7 @@ CONNECT_PATIENCE: Final = 60.0
 """Seconds beyond what connecting should take; then it goes on with those that are there."""
 CODES_A_SECOND: Final = 100
 """Sign-ins by code that even a slow sandbox manages: how long connecting may take."""
+KNOCK_PATIENCE: Final = 10.0
 BACK_PATIENCE: Final = 120.0
 END_PATIENCE: Final = 60.0
 BETWEEN_STORMS: Final = 0.5
@@ -72,6 +74,7 @@ class Run:
         self._target = target
         self._plans: list[Plan] = targets.plans(target, scenario, processes)
         self._show = show
+        self._context = tls_context(target.ca, target.verify)
         self._progress = Progress()
         self._second = Tally()
         self._connected: dict[int, int] = {}
@@ -84,7 +87,7 @@ class Run:
     async def run(self) -> Result:
         """All of it. Raises RunError before anything is connected, FleetError if a process breaks."""
         await self._look()
-        watch = Watch(self._target)
+        watch = Watch(self._target, self._context)
         started = datetime.now(UTC).isoformat(timespec="seconds")
         async with Fleet(self._plans, self._hear) as fleet:
             ticking = asyncio.create_task(self._tick())
@@ -186,18 +189,13 @@ class Run:
     async def _look(self) -> None:
         """The mistakes that everybody makes, told before anything is connected."""
         scenario, target = self._scenario, self._target
-        if not await asyncio.to_thread(
-            targets.answers, target.url.replace("wss", "https").replace("ws", "http")
-        ):
-            raise RunError(
-                f"nobody answers at {target.url}: is the gateway running? `gateway dev` starts one"
-            )
+        await self._knock()
         if scenario.publish:
             if not target.api:
                 raise RunError(f"scenario {scenario.name} publishes: give --api and --api-key")
             await self._ask(self._api_line(), "POST", "/info", "the server API", "give its --api-key")
         if target.way == "sandbox":
-            line = HttpLine(target.http, {}) if target.http else None
+            line = HttpLine(target.http, {}, self._context) if target.http else None
             advice = "sign in with --secret, --tokens or --anonymous"
             if line is None:
                 raise RunError(f"without --http there is no sandbox to sign in with: {advice}")
@@ -206,6 +204,22 @@ class Run:
             )
         if scenario.files and not target.http:
             raise RunError(f"scenario {scenario.name} sends files: give --http")
+
+    async def _knock(self) -> None:
+        """A connection like those of the phones, TLS included."""
+        plan = self._plans[0]
+        try:
+            async with asyncio.timeout(KNOCK_PATIENCE):
+                _, writer = await asyncio.open_connection(
+                    plan.host, plan.port, ssl=self._context if plan.tls else None
+                )
+        except ssl.SSLError as error:
+            raise RunError(f"{self._target.url}: {error.reason or error}: give --ca, or --insecure") from None
+        except (OSError, TimeoutError):
+            raise RunError(
+                f"nobody answers at {self._target.url}: is the gateway running? `gateway dev` starts one"
+            ) from None
+        writer.transport.abort()
 
     async def _ask(self, line: HttpLine, method: str, path: str, name: str, advice: str) -> None:
         try:
@@ -218,7 +232,7 @@ class Run:
             raise RunError(f"{name} answers HTTP {status}: {advice}")
 
     def _api_line(self) -> HttpLine:
-        return HttpLine(self._target.api, {"X-API-Key": self._target.key})
+        return HttpLine(self._target.api, {"X-API-Key": self._target.key}, self._context)
 
     def _streams(self) -> list[Stream]:
         streams = []

@@ -1,4 +1,4 @@
-"""What one process saw in half a second, and the same added up: all that processes tell each other."""
+"""What one process saw in a moment, and the same added up: all that processes tell each other."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from typing import Final
 
 import msgspec
@@ -17,10 +18,12 @@ MEMORY: Final = "process_resident_memory_bytes"
 class Watch:
     """Asks `/metrics` beside the API, and the sandbox; where there is none, there are no numbers."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, context: ssl.SSLContext) -> None:
         base = target.api.removesuffix("/").removesuffix("/api")
-        self._metrics = HttpLine(base, {}) if base else None
-        self._sandbox = HttpLine(target.http, {}) if target.http and target.way == "sandbox" else None
+        self._metrics = HttpLine(base, {}, context) if base else None
+        self._sandbox = (
+            HttpLine(target.http, {}, context) if target.http and target.way == "sandbox" else None
+        )
 
     def close(self) -> None:
         for line in (self._metrics, self._sandbox):
