@@ -7382,7 +7382,9 @@ var GatewayClient = class {
   }
   // ---------------------------------------------------------------- the connection
   connect(callbacks) {
-    return tell(this.connection.connect(), callbacks);
+    const connected = this.connection.connect();
+    connected.then(void 0, () => void 0);
+    return tell(connected, callbacks);
   }
   disconnect() {
     this.connection.disconnect();

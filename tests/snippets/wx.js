@@ -104,5 +104,8 @@ readline
   .on('line', (line) => happens[line]())
   .on('close', () => process.exit(0));
 
-new Function('require', fs.readFileSync(snippet, 'utf8'))(sdk);
+// What a user copied, or has from npm.
+const library = path.join(__dirname, '../../miniprogram/client/wx-gateway.js');
+const find = (name) => (/wx-gateway/.test(name) ? require(library) : sdk(name));
+new Function('require', fs.readFileSync(snippet, 'utf8'))(find);
 happens.show();

@@ -119,7 +119,9 @@ export class GatewayClient implements Gateway {
 
   // ---------------------------------------------------------------- the connection
   connect(callbacks?: Callbacks<Connected>): Promise<Connected> {
-    return tell(this.connection.connect(), callbacks);
+    const connected = this.connection.connect();
+    connected.then(undefined, () => undefined); // who does not look at the promise listens to "disconnected"
+    return tell(connected, callbacks);
   }
 
   disconnect(): void {

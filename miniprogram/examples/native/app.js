@@ -6,6 +6,6 @@ App({
 
   onLaunch() {
     this.gateway.on('disconnected', ({ message }) => wx.showToast({ title: message, icon: 'none' }));
-    this.gateway.connect({ fail: () => {} }); // told to "disconnected"
+    this.gateway.connect();
   },
 });

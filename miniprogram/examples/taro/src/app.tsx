@@ -7,7 +7,7 @@ import { gateway } from './gateway';
 export default function App({ children }: PropsWithChildren) {
   useLaunch(() => {
     gateway.on('disconnected', ({ message }) => Taro.showToast({ title: message, icon: 'none' }));
-    gateway.connect({ fail: () => {} }); // told to "disconnected"
+    gateway.connect();
   });
   return children;
 }
