@@ -161,9 +161,10 @@ def test_wss_is_verified_and_driven(target: Target, tmp_path: Path) -> None:
     asyncio.run(drive())
 
 
-async def test_tokens_of_a_file_sign_in(target: Target) -> None:
+async def test_tokens_of_a_file_sign_in_and_sockets_come_from_given_addresses(target: Target) -> None:
     tokens = tuple(make_token(SECRET, {"sub": f"filed-{number}"}) for number in range(5))
-    check(await run(small("idle", 5), replace(target, way="tokens", tokens=tokens)))
+    sources = ("127.0.0.2", "127.0.0.3")
+    check(await run(small("idle", 5), replace(target, way="tokens", tokens=tokens, sources=sources)))
 
 
 # ---------------------------------------------------------------------------- a server with faults

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import ssl
 import time
 from collections import deque
@@ -28,6 +29,21 @@ RETRY_FIRST, RETRY_LONGEST = 0.5, 20.0
 """Seconds of backoff, full jitter, as the SDKs have it."""
 TICK: Final = 0.005
 OPENING_LIMIT: Final = 2000
+IP_BIND_ADDRESS_NO_PORT: Final = 24
+"""Of Linux; the module `socket` of Python 3.11 has no name for it."""
+
+
+def bound_to(source: str) -> socket.socket:
+    """A socket that will connect from `source`; the port is chosen then, not now.
+
+    A port chosen by `bind` is taken for every destination, and with thousands taken the kernel searches for
+    a free one so long that this process stands still.
+    """
+    sock = socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET)
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    sock.bind((source, 0))
+    return sock
 
 
 class Crowd:
@@ -196,19 +212,22 @@ class Crowd:
         phone.due = self.now()
 
     async def _socket(self, phone: Phone) -> None:
-        source = None
-        if self._sources:
-            self._sources.rotate(1)
-            source = (self._sources[0], 0)
+        plan = self.plan
+        tls: dict[str, Any] = {}
+        if plan.tls:
+            tls = {"ssl": self.context, "server_hostname": plan.authority.rpartition(":")[0].strip("[]")}
         async with asyncio.timeout(ENTER_PATIENCE):
-            await self.loop.create_connection(
-                lambda: phone,
-                self.plan.host,
-                self.plan.port,
-                ssl=self.context if self.plan.tls else None,
-                server_hostname=self.plan.authority.rpartition(":")[0].strip("[]") if self.plan.tls else None,
-                local_addr=source,
-            )
+            if not self._sources:
+                await self.loop.create_connection(lambda: phone, plan.host, plan.port, **tls)
+                return
+            self._sources.rotate(1)
+            sock = bound_to(self._sources[0])
+            try:
+                await self.loop.sock_connect(sock, (plan.host, plan.port))
+            except BaseException:
+                sock.close()
+                raise
+            await self.loop.create_connection(lambda: phone, sock=sock, **tls)
 
     def _give_up(self, phone: Phone, due: int) -> None:
         if phone.due == due and phone.state not in (IN, AWAY):
