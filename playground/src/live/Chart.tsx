@@ -6,6 +6,9 @@ import { dark } from '../theme';
 import { language, locale, word } from '../words';
 
 const HEIGHT = 150;
+/** Seconds that the axis shows at least. */
+const SHORTEST = 60;
+const POWERS = Array.from({ length: 40 }, (_, power) => 2 ** power);
 const FONT = '11px system-ui, sans-serif';
 
 export interface Line {
@@ -24,6 +27,8 @@ interface Props {
   format: (value: number) => string;
   /** Where the axis ends at least, so that nothing at all looks like nothing at all. */
   least: number;
+  /** Of a computer: the axis is divided by powers of two. */
+  binary?: boolean;
   /** Said where there are no lines. */
   empty?: string;
 }
@@ -37,7 +42,7 @@ function faded(color: string, share: number): string {
   return `color-mix(in srgb, ${color} ${share * 100}%, transparent)`;
 }
 
-function optionsOf({ lines, format, least }: Props, width: number): uPlot.Options {
+function optionsOf({ lines, format, least, binary }: Props, width: number): uPlot.Options {
   const soft = property('--soft');
   const axis: uPlot.Axis = { stroke: soft, font: FONT, grid: { stroke: property('--line'), width: 1 }, ticks: { show: false }, gap: 4 };
   return {
@@ -46,10 +51,13 @@ function optionsOf({ lines, format, least }: Props, width: number): uPlot.Option
     padding: [8, 8, 0, 0],
     cursor: { points: { size: 6 }, y: false, drag: { setScale: false } },
     legend: { show: false },
-    scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.15, least)] } },
+    scales: {
+      x: { range: (_, first, last) => [Math.min(first, last - SHORTEST), last] },
+      y: { range: (_, __, most) => [0, Math.max(most * 1.15, least)] },
+    },
     axes: [
       { ...axis, space: 70, size: 24, grid: { show: false }, values: (_, times) => times.map((time) => moment(time)) },
-      { ...axis, space: 34, size: 56, values: (_, values) => values.map((value) => format(value)) },
+      { ...axis, space: 34, size: 56, ...(binary && { incrs: POWERS }), values: (_, values) => values.map((value) => format(value)) },
     ],
     series: [
       {},

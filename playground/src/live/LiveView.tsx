@@ -70,7 +70,7 @@ function Charts() {
         line('p99', '--chart-amber', (point) => point.p99, true),
         line('p50', '--chart-green', (point) => point.p50),
       ]} />
-      <Chart title={word('c_waiting')} times={times} format={bytes} least={4096} lines={[line(word('t_waiting'), '--chart-violet', (point) => point.waiting, true)]} />
+      <Chart title={word('c_waiting')} times={times} format={bytes} least={4096} binary lines={[line(word('t_waiting'), '--chart-violet', (point) => point.waiting, true)]} />
       <Chart title={word('c_errors')} times={times} format={rate} least={4} empty={word('s_none')} lines={errorLines(all)} />
       <Chart title={word('c_lag')} times={times} format={duration} least={0.002} lines={[line(word('lag'), '--chart-blue', (point) => point.lag, true)]} />
     </section>

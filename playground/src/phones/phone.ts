@@ -106,7 +106,8 @@ export class Phone {
       this.problem.value = `${error.message} (${error.code})`;
     }));
     gateway.on('subscribed', mine((context) => {
-      this.personal.value = context.channel;
+      // Others may be of your backend's choosing.
+      if (context.channel.startsWith(this.config.personal ?? '#')) this.personal.value = context.channel;
       this.subscribed(context);
     }));
     gateway.on('publication', mine((publication) => this.received(publication)));
