@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 
 from tests import gateway_process
 from tests.gateway_process import GatewayProcess
 from tests.timing import MS
+
+# How long one example takes says something of the machine, and nothing of the product.
+settings.register_profile("gateway", deadline=None)
+settings.load_profile("gateway")
 
 
 @pytest.fixture(scope="session", autouse=True)
