@@ -18,7 +18,7 @@ from gateway.node.node import Node
 from tests.backend_team import Team
 from tests.gateway_process import HMAC_SECRET, token
 from tests.raw_ws import Json, RawSocket, text
-from tests.timing import until
+from tests.timing import MS, until
 from tests.wx_world import World, running
 
 CHANNELS: dict[str, Any] = {
@@ -192,16 +192,17 @@ async def test_a_foreign_token_is_refused_where_it_is_not(shop: Shop) -> None:
 
 # ---------------------------------------------------------------------------- refresh
 async def test_at_its_expiry_a_connection_goes_on_as_the_hook_says(shop: Shop) -> None:
-    shop.team.say("connect", lambda _: {"result": {"user": "ann", "expire_at": int(time.time()) + 1}})
+    shop.team.say("connect", lambda _: {"result": {"user": "ann", "expire_at": time.time() + 1000 * MS}})
     shop.team.say("refresh", lambda _: {"result": {"expire_at": int(time.time()) + 600, "meta": {"n": 2}}})
     async with await shop.open() as socket:
         reply = (await socket.call("connect"))["connect"]
         assert "expires" not in reply, "it is not the client's to renew"
         await until(lambda: bool(shop.team.seen("refresh")))
         assert shop.team.seen("refresh")[0]["user"] == "ann"
+        client = next(iter(shop.node.hub.clients.values()))
+        await until(lambda: bool(client.meta))
         assert "rpc" in await socket.call("rpc", method="echo")
         assert shop.team.seen("rpc")[0]["meta"] == {"n": 2}
-        client = next(iter(shop.node.hub.clients.values()))
         assert 500 < client.expires_at - time.monotonic() < 601
 
 
@@ -209,7 +210,7 @@ async def test_at_its_expiry_a_connection_goes_on_as_the_hook_says(shop: Shop) -
     "answer", [{"result": {"expired": True}}, {"error": {"code": 1000, "message": "no"}}]
 )
 async def test_at_its_expiry_a_connection_ends_where_the_hook_says_so(shop: Shop, answer: Json) -> None:
-    shop.team.say("connect", lambda _: {"result": {"user": "ann", "expire_at": int(time.time()) + 1}})
+    shop.team.say("connect", lambda _: {"result": {"user": "ann", "expire_at": time.time() + 1000 * MS}})
     shop.team.say("refresh", answer)
     async with await shop.open() as socket:
         await socket.call("connect")
@@ -247,8 +248,8 @@ async def test_names_of_channels_go_before_the_subscribe_hook(shop: Shop) -> Non
 
 
 async def test_at_its_expiry_a_subscription_goes_on_or_ends(shop: Shop) -> None:
-    shop.team.say("subscribe", lambda _: {"result": {"expire_at": int(time.time()) + 1}})
-    decisions: list[Json] = [{"result": {"expire_at": int(time.time()) + 2}}, {"result": {"expired": True}}]
+    shop.team.say("subscribe", lambda _: {"result": {"expire_at": time.time() + 1000 * MS}})
+    decisions: list[Json] = [{"result": {"expire_at": time.time() + 700 * MS}}, {"result": {"expired": True}}]
     shop.team.say("sub_refresh", lambda _: decisions.pop(0))
     async with shop.phone() as socket:
         await socket.call("subscribe", channel="deal:1")
@@ -314,6 +315,19 @@ async def test_a_message_without_an_answer_arrives(shop: Shop) -> None:
         assert "rpc" in await socket.call("rpc", method="echo")
 
 
+async def test_a_message_that_the_backend_fails_at_does_not_cost_the_connection(shop: Shop) -> None:
+    """Closing it would have the phone come back and send the same again."""
+
+    def fail(_request: Json) -> Json:
+        raise ValueError("a bug of the team's")
+
+    shop.team.say("send", fail)
+    async with shop.phone() as socket:
+        await socket.send(text({"send": {"data": 1}}))
+        await until(lambda: bool(shop.team.seen("send")))
+        assert "rpc" in await socket.call("rpc", method="echo")
+
+
 # ---------------------------------------------------------------------------- what is not there
 async def test_without_a_backend_everything_is_as_the_options_say() -> None:
     async with running(
@@ -332,7 +346,7 @@ async def test_without_a_backend_everything_is_as_the_options_say() -> None:
 
 async def test_an_expiry_that_nobody_renews_ends_the_connection() -> None:
     gw = Gateway()
-    gw.on_connect(lambda ctx: ConnectAnswer(user="ann", expire_at=int(time.time()) + 1))
+    gw.on_connect(lambda ctx: ConnectAnswer(user="ann", expire_at=time.time() + 1000 * MS))
     async with running(gw) as world:
         async with await RawSocket.open(world.server.ports["websocket"]) as socket:
             await socket.call("connect")

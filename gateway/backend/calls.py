@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any, Final
 
 import structlog
@@ -102,7 +104,8 @@ class Calls:
         except asyncio.CancelledError:
             if watchdog.expired(task):
                 detail = f"{handler.label} took more than {self._timeout:g} s"
-                raise UpstreamError(ERROR_INTERNAL, detail) from None
+                log.warning("a handler took too long", handler=handler.label, client=caller.client)
+                raise HandlerError(ERROR_INTERNAL, detail) from None
             raise
         except Exception as error:
             raise self.failure(handler, caller, error) from error
@@ -135,28 +138,44 @@ class Calls:
 class Threads:
     """A bounded number of threads with a bounded queue; they are started when first needed.
 
-    A call whose time is up leaves its thread busy until the function returns: threads cannot be stopped.
+    A call whose time is up leaves its thread busy until the function returns: threads cannot be stopped. They
+    are daemons, so one that hangs does not keep the process from ending, as those of an executor would.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count
+        self._started = 0
         self._room = threading.Semaphore(count * (1 + WAITING_PER_THREAD))
-        self._pool: ThreadPoolExecutor | None = None
+        self._idle = threading.Semaphore(0)
+        self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
 
     async def run(self, function: Callable[..., Any], arguments: list[Any]) -> Any:
         """The result of `function`. Raises UpstreamError where too many wait already."""
         if not self._room.acquire(blocking=False):
             raise UpstreamError(ERROR_INTERNAL, f"all {self._count} threads for handlers are busy")
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="handler")
-        job = self._pool.submit(contextvars.copy_context().run, function, *arguments)
-        job.add_done_callback(self._done)
-        return await asyncio.wrap_future(job)
+        future: Future[Any] = Future()
+        context = contextvars.copy_context()
+        self._jobs.put((future, functools.partial(context.run, function, *arguments)))
+        if not self._idle.acquire(blocking=False) and self._started < self._count:
+            self._started += 1
+            threading.Thread(target=self._work, name=f"handler-{self._started}", daemon=True).start()
+        return await asyncio.wrap_future(future)
 
-    def _done(self, _job: Future[Any]) -> None:
-        self._room.release()
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            future, call = job
+            if future.set_running_or_notify_cancel():
+                try:
+                    result = call()
+                except BaseException as error:
+                    future.set_exception(error)
+                else:
+                    future.set_result(result)
+            del job, future, call  # not until the next one comes
+            self._room.release()
+            self._idle.release()
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
+        """Let those that are idle end."""
+        for _ in range(self._started):
+            self._jobs.put(None)

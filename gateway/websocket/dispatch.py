@@ -155,7 +155,10 @@ class Dispatcher:
             case ClientError(outcome=Error() as outcome):
                 self._answer(client, command, outcome, error.detail)
             case HandlerError():
-                self._answer(client, command, error.error)
+                # A message without an answer is dropped: to close the connection would have the phone come
+                # back and send it again, for as long as the backend is down.
+                if command.id:
+                    self._answer(client, command, error.error)
             case UpstreamError():
                 log.warning("upstream failed", client=client.id, method=command.method, why=error.detail)
                 self._answer(client, command, error.error)
