@@ -6298,6 +6298,7 @@ var Wire = class extends Centrifuge {
     super(url, options);
     /** By channel: publications up to this offset were missed and brought later. */
     this.recoveredUpTo = {};
+    /** By id: subscribe commands of this connection that have no answer yet. */
     this.subscribing = {};
     const codec = this._codec;
     const encode = codec.encodeCommands.bind(codec);
@@ -6319,6 +6320,7 @@ var Wire = class extends Centrifuge {
   look(command, hooks) {
     if (command.subscribe) this.subscribing[command.id] = command.subscribe.channel;
     if (!command.connect) return;
+    this.subscribing = {};
     const kept = hooks.since();
     Object.keys(kept).forEach((channel) => {
       const subs = command.connect.subs = command.connect.subs || {};

@@ -58,3 +58,12 @@ def test_the_reference_says_what_the_source_says(tmp_path: Path) -> None:
     need_node()
     node("scripts/reference.mjs", tmp_path / "API.md", patience=20_000 * MS)
     assert (CLIENT / "API.md").read_text() == (tmp_path / "API.md").read_text(), "npm run reference"
+
+
+def test_the_package_is_found_by_its_name_both_ways() -> None:
+    need_node()
+    patience = 20_000 * MS
+    ask = "const { createGateway } = require('wx-gateway-client'); console.log(typeof createGateway)"
+    assert node("-e", ask, patience=patience) == "function\n"
+    ask = "import named, { LocalCode } from 'wx-gateway-client'; console.log(typeof named, LocalCode.TIMEOUT)"
+    assert node("--input-type=module", "-e", ask, patience=patience) == "function 1\n"

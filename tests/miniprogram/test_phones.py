@@ -60,9 +60,9 @@ def test_the_schedules_find_a_library_that_is_wrong(
     assert source.count(before) == 1, f"{before} is no longer one line of the library"
     mutant = tmp_path / "wx-gateway.mjs"
     mutant.write_text(source.replace(before, after))
-    variables = {**gateway_variables, "CLIENT_FILE": str(mutant), "PATIENCE": "3000"}
+    variables = {**gateway_variables, "CLIENT_FILE": str(mutant), "PATIENCE": "2000"}
     with pytest.raises(AssertionError, match=r'"failed":\[\d'):
-        run_schedules(variables, "--to", "60", "--parallel", "60")
+        run_schedules(variables, "--to", "40", "--parallel", "40")
 
 
 def test_what_is_asked_of_wx_is_what_its_types_have() -> None:

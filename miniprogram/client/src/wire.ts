@@ -25,7 +25,8 @@ export interface WireHooks {
 export class Wire extends Centrifuge {
   /** By channel: publications up to this offset were missed and brought later. */
   private readonly recoveredUpTo: { [channel: string]: number } = {};
-  private readonly subscribing: { [id: number]: string } = {};
+  /** By id: subscribe commands of this connection that have no answer yet. */
+  private subscribing: { [id: number]: string } = {};
 
   constructor(url: string, options: Partial<CentrifugeOptions>, hooks: WireHooks) {
     super(url, options);
@@ -51,6 +52,7 @@ export class Wire extends Centrifuge {
   private look(command: any, hooks: WireHooks): void {
     if (command.subscribe) this.subscribing[command.id] = command.subscribe.channel;
     if (!command.connect) return;
+    this.subscribing = {}; // a connection begins
     const kept = hooks.since();
     Object.keys(kept).forEach((channel) => {
       const subs = (command.connect.subs = command.connect.subs || {});

@@ -415,3 +415,28 @@ test('what a handler failed on is not acknowledged, and handled when it comes ag
   await until(() => sent(app, 'rpc').length === 2, 'it is acknowledged again');
   assert.deepEqual(heard, [1, 1]);
 });
+
+test('a letter waits for a phone that is away, and does not come again once it was acknowledged', async () => {
+  const app = await there({ acknowledge: true });
+  const own = `#${app.gateway.openid}`;
+  const heard = [];
+  app.gateway.personal(({ data }) => heard.push(data.n));
+  app.phone.lose();
+  const { id } = await api('publish', { channel: own, data: { n: 1 }, ack: true });
+  app.phone.kill();
+  const next = launch(app.phone, { acknowledge: true });
+  next.gateway.personal(({ data }) => heard.push(data.n));
+  app.phone.find('4g');
+  await next.gateway.connect();
+  await until(() => heard.length);
+  for (let tries = 0; (await api('delivery', { id })).status !== 'acknowledged'; tries++) {
+    assert.ok(tries < 400, 'the gateway was not told');
+    await sleep(5);
+  }
+  next.phone.kill();
+  const last = launch(app.phone, { acknowledge: true });
+  last.gateway.personal(({ data }) => heard.push(data.n));
+  await last.gateway.connect();
+  await sleep(200);
+  assert.deepEqual(heard, [1]);
+});
