@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.gateway_process import ROOT, free_port
+from tests.gateway_process import ROOT, free_ports
 from tests.timing import MS
 
 DEFAULT_PORTS = ("8000", "8001", "9000")
@@ -68,7 +68,7 @@ def dev_gateway(
         folder: where its output is written.
         settings: more `GATEWAY_…` variables.
     """
-    websocket, http, internal = (str(free_port()) for _ in DEFAULT_PORTS)
+    websocket, http, internal = map(str, free_ports(len(DEFAULT_PORTS)))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
     environment |= {
         "GATEWAY_LISTEN__WEBSOCKET": f"127.0.0.1:{websocket}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -100,11 +101,18 @@ async def echo(caller, data):
 """
 
 
+def free_ports(count: int) -> list[int]:
+    """Different ports that nobody listens to; one may be taken before it is used, which has not been seen."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
 def free_port() -> int:
-    """A port that nobody listens to; it may be taken by the time it is used, which has not been seen."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One of them."""
+    return free_ports(1)[0]
 
 
 def unique(prefix: str) -> str:
@@ -122,7 +130,7 @@ class GatewayProcess:
     """
 
     def __init__(self, folder: Path, *, client: str = "", more: str = "") -> None:
-        self.websocket_port, self.http_port, self.internal_port = free_port(), free_port(), free_port()
+        self.websocket_port, self.http_port, self.internal_port = free_ports(3)
         self._folder = folder
         self._log = folder / "gateway.log"
         self._process: subprocess.Popen[bytes] | None = None
