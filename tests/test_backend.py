@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway import ConnectAnswer, Gateway
+from gateway import ConnectAnswer, Context, Disconnect, Gateway, SyncContext
 from gateway.auth.token_maker import make_token
 from gateway.backend.base import NoBackend
 from gateway.brokers.base import HistoryFilter
@@ -217,6 +219,21 @@ async def test_at_its_expiry_a_connection_ends_where_the_hook_says_so(shop: Shop
         await socket.closed_with(3005)
 
 
+async def test_a_backend_that_cannot_be_asked_signs_nobody_out(shop: Shop) -> None:
+    shop.team.say("connect", lambda _: {"result": {"user": "ann", "expire_at": time.time() + 700 * MS}})
+
+    def fail(_asked: Json) -> Json:
+        raise ConnectionError("the database is away")
+
+    shop.team.say("refresh", fail)
+    async with await shop.open() as socket:
+        await socket.call("connect")
+        client = next(iter(shop.node.hub.clients.values()))
+        await until(lambda: bool(shop.team.seen("refresh")) and client.expires_at < math.inf)
+        assert 25 < client.expires_at - time.monotonic() < 61, "it is asked again within a minute"
+        assert "rpc" in await socket.call("rpc", method="echo")
+
+
 # ---------------------------------------------------------------------------- subscribe
 async def test_the_subscribe_hook_lets_in_and_adds_to_it(shop: Shop) -> None:
     shop.team.say("subscribe", {"result": {"data": {"price": 3}, "info": {"seat": 1}, "expire_at": 0}})
@@ -331,6 +348,39 @@ async def test_a_message_that_the_backend_fails_at_does_not_cost_the_connection(
         await socket.send(text({"send": {"data": 1}}))
         await until(lambda: bool(shop.team.seen("send")))
         assert "rpc" in await socket.call("rpc", method="echo")
+
+
+async def test_handlers_publish_disconnect_and_link_files_for_real(tmp_path: Path) -> None:
+    gw = Gateway()
+
+    @gw.rpc("announce")
+    async def announce(ctx: Context, data: Any) -> Any:
+        results = await ctx.broadcast(["news", "chat:1"], data, tags={"a": "b"})
+        return [results[0].offset, ctx.files.link("0" * 32, 60), await ctx.files.delete("0" * 32)]
+
+    @gw.rpc("leave")
+    def leave(ctx: SyncContext, data: Any) -> int:
+        ctx.disconnect(Disconnect(4501, "as you wish"))
+        return ctx.publish("news", data).offset
+
+    async with running(
+        gw,
+        client={"token_hmac_secret": HMAC_SECRET},
+        channels={**CHANNELS, "namespaces": {"chat": CHANNELS}},
+        files={"directory": str(tmp_path)},
+    ) as world:
+        async with await RawSocket.open(world.server.ports["websocket"]) as socket:
+            await socket.connect(token("ann"))
+            await socket.call("subscribe", channel="news")
+            await socket.send(text({"id": 9, "rpc": {"method": "announce", "data": "hello"}}))
+            seen = [await socket.reply(), await socket.reply()]
+            publication = next(each["push"]["pub"] for each in seen if "push" in each)
+            assert (publication["data"], publication["tags"]) == ("hello", {"a": "b"})
+            offset, link, deleted = next(each["rpc"]["data"] for each in seen if "rpc" in each)
+            assert (offset, deleted) == (1, False)
+            assert f"/files/{'0' * 32}?" in link
+            await socket.send(text({"id": 10, "rpc": {"method": "leave", "data": "bye"}}))
+            await socket.closed_with(4501)
 
 
 # ---------------------------------------------------------------------------- what is not there
