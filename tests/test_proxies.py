@@ -167,6 +167,13 @@ async def test_a_signed_request_can_be_verified() -> None:
     assert sign("s3cret", timestamp, b"{}") != sign("other", timestamp, b"{}")
 
 
+async def test_http2_is_only_spoken_where_the_backend_does() -> None:
+    team = Team()
+    async with team.http() as endpoint, proxy_of(endpoint, http2=True, max_concurrent=20) as proxy:
+        await asyncio.gather(*(rpc(proxy) for _ in range(30)))
+    assert len(team.seen("rpc")) == 30
+
+
 async def test_headers_of_the_phone_are_sent_along_only_where_they_are_listed() -> None:
     team = Team()
     async with (
