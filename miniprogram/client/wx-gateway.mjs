@@ -323,6 +323,12 @@ var Channels = class {
   save() {
     this.each((entry) => entry.save(entry.current ? entry.current.channel : entry.name));
   }
+  /** Another user comes next: their own channel is another. */
+  forgetUser() {
+    this.storage.remove("position." + PERSONAL);
+    const entry = this.entries[PERSONAL];
+    if (entry) entry.position = entry.current = null;
+  }
   leave(entry, listener) {
     entry.listeners = entry.listeners.filter((each) => each !== listener);
     if (entry.listeners.length) return;
@@ -455,7 +461,7 @@ var Channels = class {
   }
   isPersonal(channel) {
     const openid = this.openid();
-    if (!openid) return false;
+    if (!openid) return /(^|:)#/.test(channel);
     const own = "#" + openid;
     return channel === own || channel.length > own.length && channel.slice(-own.length - 1) === ":" + own;
   }
@@ -7480,6 +7486,7 @@ var GatewayClient = class {
       this.signIn.forgetUser();
       this.connection.setToken("");
       this.connection.disconnect();
+      this.channels.forgetUser();
     };
     const told = token && !this.signIn.isOwn ? this.http.once("POST", "/wx/logout", {}, { Authorization: "Bearer " + token }).then(void 0, (error) => {
       if (error.code !== 109 && error.code !== 101) throw error;

@@ -179,6 +179,13 @@ export class Channels {
     this.each((entry) => entry.save(entry.current ? entry.current.channel : entry.name));
   }
 
+  /** Another user comes next: their own channel is another. */
+  forgetUser(): void {
+    this.storage.remove('position.' + PERSONAL);
+    const entry = this.entries[PERSONAL];
+    if (entry) entry.position = entry.current = null;
+  }
+
   leave(entry: Entry, listener: Listener): void {
     entry.listeners = entry.listeners.filter((each) => each !== listener);
     if (entry.listeners.length) return;
@@ -321,7 +328,7 @@ export class Channels {
 
   private isPersonal(channel: string): boolean {
     const openid = this.openid();
-    if (!openid) return false;
+    if (!openid) return /(^|:)#/.test(channel); // a token of the team's own: the gateway knows whose it is
     const own = '#' + openid;
     return channel === own || (channel.length > own.length && channel.slice(-own.length - 1) === ':' + own);
   }

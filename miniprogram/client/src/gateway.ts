@@ -236,6 +236,7 @@ export class GatewayClient implements Gateway {
       this.signIn.forgetUser();
       this.connection.setToken('');
       this.connection.disconnect();
+      this.channels.forgetUser();
     };
     const told = token && !this.signIn.isOwn
       ? this.http.once('POST', '/wx/logout', {}, { Authorization: 'Bearer ' + token }).then(undefined, (error: GatewayError) => {

@@ -161,6 +161,35 @@ test('a token of the team\'s own backend signs in, and is asked for again when i
   assert.equal(session(phone), null, 'it is not ours to keep');
 });
 
+test('the user of such a token has a channel of their own too', async () => {
+  const app = launch(phoneOf(), { getToken: () => process.env.GATEWAY_JWT });
+  const heard = [];
+  const own = app.gateway.personal(({ data }) => heard.push(data.n));
+  await app.gateway.connect();
+  await own.ready();
+  await publish('#jwt-user', { n: 1 });
+  await until(() => heard.length);
+  assert.equal(own.channel, '#jwt-user');
+});
+
+test('the next user of a phone has a channel of their own, and no gap in it', async () => {
+  const phone = phoneOf();
+  const app = launch(phone);
+  const heard = [];
+  app.gateway.personal({ publication: ({ data }) => heard.push(data.n), gap: () => heard.push('gap') }, { keep: true });
+  const { openid } = await app.gateway.connect();
+  await publish(`#${openid}`, { n: 1 });
+  await until(() => heard.length === 1);
+  await app.gateway.signOut();
+  phone.options.user = `${phone.options.user}-other`;
+  const next = await app.gateway.connect();
+  assert.notEqual(next.openid, openid);
+  await publish(`#${openid}`, { n: 2 });
+  await publish(`#${next.openid}`, { n: 3 });
+  await until(() => heard.includes(3));
+  assert.deepEqual(heard, [1, 3]);
+});
+
 test('a getToken that fails is tried again, and told', async () => {
   const phone = phoneOf();
   let calls = 0;
