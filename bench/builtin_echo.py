@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from gateway import assembly
+from gateway.assembly import sockets
 from gateway.cli import main
 from gateway.client import Client
 from gateway.websocket.commands import Commands
@@ -23,5 +23,5 @@ class WithEcho(Commands):
 
 
 if __name__ == "__main__":
-    setattr(assembly, "Commands", WithEcho)  # noqa: B010 (it is not exported)
+    setattr(sockets, "Commands", WithEcho)  # noqa: B010 (it is not exported)
     main()

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import structlog
 
-from gateway.assembly import Parts, build
+from gateway.assembly.parts import Parts, build
 from gateway.backend.base import Backend
 from gateway.config import ChannelOptions, ConfigError, Settings
 from gateway.errors import DISCONNECT_SHUTDOWN
@@ -115,7 +115,7 @@ class Server:
         if "http" in sockets:
             apps["http"] = build_public_app(
                 settings,
-                parts.sign_in,
+                parts.who.sign_in,
                 parts.sandbox,
                 dev=DevPage(settings, api, trace, self._page_ports) if self._dev else None,
                 wx=parts.wx.services,
@@ -161,18 +161,7 @@ class Server:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
-        await parts.online.close()
-        await parts.protection.close()
-        await parts.inbox.close()
-        await parts.wx.close()
-        await parts.backend.close()
-        await parts.files.close()
-        await parts.safety.close()
-        await parts.sign_in.close()
-        if parts.jwks is not None:
-            await parts.jwks.close()
-        await parts.upstream.aclose()
-        await parts.node.close()
+        await parts.close()
         log.info("the gateway has left", node=parts.node.id)
 
     async def _drain_clients(self, parts: Parts, window: float) -> None:

@@ -89,7 +89,7 @@ async def test_a_bug_is_an_answer_that_the_page_can_read(
     def broken(token: str) -> Any:
         raise RuntimeError("a bug with a secret-thing in it")
 
-    monkeypatch.setattr(parts.sign_in, "by_token", broken)
+    monkeypatch.setattr(parts.who.sign_in, "by_token", broken)
     headers = {"Origin": ALLOWED[0], "Authorization": "Bearer x", "Accept-Language": "zh"}
     answer = await world.http.get("/wx/session", headers=headers)
     assert (answer.status_code, answer.json()) == (500, {"code": 100, "message": "服务器内部错误"})

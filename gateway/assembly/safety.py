@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import httpx
 
+from gateway.assembly.wechat import count_calls
 from gateway.auth.windows import Windows
 from gateway.config import Settings
 from gateway.metrics import Metrics
 from gateway.safety.checker import TextChecker
 from gateway.safety.media import MediaChecker
 from gateway.safety.pending import Pending
-from gateway.wechat.api import Outcome
 from gateway.wechat.calls import WeChatCalls
 from gateway.wechat.content_api import ContentAPI
 from gateway.wechat.open_api import OpenAPI
@@ -36,11 +36,8 @@ class SafetyParts:
         self.media.load(found)
 
     def _content_api(self, settings: Settings, api: OpenAPI) -> ContentAPI:
-        def on_call(outcome: Outcome, seconds: float) -> None:
-            if outcome != "started":
-                self.metrics.upstream_call("wechat", outcome, seconds)
-
-        calls = WeChatCalls(api.app, settings.safety.timeout, self.client, on_call=on_call)
+        counted = count_calls(self.metrics)
+        calls = WeChatCalls(api.app, settings.safety.timeout, self.client, on_call=counted)
         return ContentAPI(calls, api.tokens)
 
     async def close(self) -> None:

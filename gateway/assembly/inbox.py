@@ -6,22 +6,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gateway.brokers.base import Broker
-from gateway.brokers.redis import RedisBroker
+from gateway.assembly.stores import Stores
 from gateway.config import Settings
 from gateway.http.api_inbox import inbox_methods
 from gateway.http.api_methods import Method
 from gateway.http.api_notify import notify_methods
-from gateway.inbox.base import Bounds, InboxStore
-from gateway.inbox.memory import MemoryInboxStore
 from gateway.inbox.redis import RedisInboxStore
 from gateway.inbox.service import Inbox
-from gateway.inbox.tally import MemoryTotals, RedisTotals, Tally, Totals
+from gateway.inbox.tally import Tally
 from gateway.metrics import Metrics
 from gateway.node.node import Node
-from gateway.notify.base import NotifyStore
 from gateway.notify.ledger import Ledger
-from gateway.notify.memory import MemoryNotifyStore
 from gateway.notify.redis import RedisNotifyStore
 from gateway.notify.service import Notifier
 from gateway.websocket.builtins import grant_builtins, inbox_builtins
@@ -58,28 +53,18 @@ class InboxParts:
 def build_inbox(
     settings: Settings,
     node: Node,
-    broker: Broker,
+    stores: Stores,
     metrics: Metrics,
     apis: Callable[[], Mapping[str, OpenAPI]],
 ) -> InboxParts:
-    """All of it; `broker` is the node's, `apis` the mini-programs as they are configured now."""
+    """All of it; `apis`: the mini-programs as they are configured now."""
     rows = settings.inbox
-    bounds = Bounds(rows.user_messages, rows.user_size, rows.status_ttl)
-    store: InboxStore
-    totals: Totals
-    notes: NotifyStore
-    if isinstance(broker, RedisBroker):
-        store = RedisInboxStore(broker.topology, bounds, time.time)
-        totals, notes = RedisTotals(broker.topology), RedisNotifyStore(broker.topology)
-    else:
-        store, totals = MemoryInboxStore(broker, bounds, time.time), MemoryTotals()
-        notes = MemoryNotifyStore(time.time)
     inbox = Inbox(
         rows,
         node.rules,
         node.hub,
-        store,
-        Tally(totals, rows.total_size, time.time),
+        stores.inbox,
+        Tally(stores.totals, rows.total_size, time.time),
         metrics,
         personal=settings.client.personal_channel,
         spawn=node.spawn,
@@ -89,13 +74,13 @@ def build_inbox(
     notifier = Notifier(
         settings.notify,
         inbox,
-        notes,
+        stores.notifications,
         apis,
         metrics,
         channel_of=node.rules.personal,
     )
     inbox.observer = notifier
-    ledger = Ledger(store, node.rules.personal)
+    ledger = Ledger(stores.inbox, node.rules.personal)
     return InboxParts(
         inbox,
         notifier,

@@ -1,15 +1,16 @@
-"""Builds what the routes under /wx need, and takes over changes of the configuration."""
+"""Builds what speaks with WeChat, or stands in for it: the routes under /wx, and the sandbox."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import httpx
+from fastapi import APIRouter
 
-from gateway.auth.sessions import SessionStore
-from gateway.auth.signin import CodeClaims, SignIn
+from gateway.assembly.stores import Stores
+from gateway.auth.signin import SignIn
 from gateway.backend.base import Backend
 from gateway.config import Settings
 from gateway.config.rows import WeChatApp
@@ -25,6 +26,25 @@ from gateway.wechat.callback import CallbackApp
 from gateway.wechat.calls import WeChatCalls
 from gateway.wechat.crypto import PushCipher
 from gateway.wechat.open_api import OpenAPI
+from gateway.wechat.sandbox import Sandbox, sandbox_router
+from gateway.wechat.sandbox_safety import Callback
+
+
+def wechat_apps(settings: Settings, sandbox_url: str) -> Iterator[App]:
+    """The mini-programs as WeChat, or its stand-in, knows them."""
+    for row in settings.wechat.apps:
+        base = sandbox_url if settings.wechat.sandbox else row.api_base
+        yield App(row.appid, row.secret.get_secret_value(), base)
+
+
+def count_calls(metrics: Metrics) -> Callable[[Outcome, float], None]:
+    """What each call of WeChat came to, for the metrics."""
+
+    def on_call(outcome: Outcome, seconds: float) -> None:
+        if outcome != "started":
+            metrics.upstream_call("wechat", outcome, seconds)
+
+    return on_call
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,45 +72,36 @@ def build_wx(
     backend: Backend,
     node: Node,
     sign_in: SignIn,
-    sessions: SessionStore,
-    claims: CodeClaims,
-    access_tokens: TokenStorage,
+    stores: Stores,
     metrics: Metrics,
     upstream: httpx.AsyncClient,
     sandbox_url: str,
 ) -> WxParts:
-    """All of it. `access_tokens`: where all nodes find them."""
+    """All of it, for the routes under /wx."""
     services = WxServices(
         sign_in=sign_in,
-        sessions=sessions,
+        sessions=stores.sessions,
         node=node,
         metrics=metrics,
         peers=Peers(settings.websocket.trusted_proxies, settings.websocket.allowed_origins),
-        open_data=OpenDataDesk({}, sessions, max_calls=settings.wechat.max_sign_ins, wall=time.time),
-        callbacks=CallbackDesk({}, claims, backend, node, metrics, time.time),
+        open_data=OpenDataDesk({}, stores.sessions, max_calls=settings.wechat.max_sign_ins, wall=time.time),
+        callbacks=CallbackDesk({}, stores.claims, backend, node, metrics, time.time),
         wall=time.time,
     )
-    parts = WxParts(services, upstream, access_tokens, sandbox_url)
+    parts = WxParts(services, upstream, stores.access_tokens, sandbox_url)
     parts.reload(settings)
     return parts
 
 
 def _open_apis(settings: Settings, parts: WxParts, known: Mapping[str, OpenAPI]) -> dict[str, OpenAPI]:
-    metrics = parts.services.metrics
-
-    def on_call(outcome: Outcome, seconds: float) -> None:
-        if outcome != "started":
-            metrics.upstream_call("wechat", outcome, seconds)
-
+    on_call = count_calls(parts.services.metrics)
     apis = {}
-    for row in settings.wechat.apps:
-        base = parts.sandbox_url if settings.wechat.sandbox else row.api_base
-        app = App(row.appid, row.secret.get_secret_value(), base)
-        api = known.get(row.appid)
+    for app in wechat_apps(settings, parts.sandbox_url):
+        api = known.get(app.appid)
         if api is None or api.app != app:
             calls = WeChatCalls(app, settings.wechat.timeout, parts.upstream, on_call=on_call)
             api = OpenAPI(calls, AccessTokenKeeper(calls, parts.storage))
-        apis[row.appid] = api
+        apis[app.appid] = api
     return apis
 
 
@@ -103,3 +114,19 @@ def _callback_app(row: WeChatApp) -> CallbackApp:
     key = row.encoding_aes_key.get_secret_value()
     cipher = PushCipher(key, row.appid) if key else None
     return CallbackApp(row.appid, row.callback_token.get_secret_value(), cipher, row.callback_channel)
+
+
+def build_sandbox(settings: Settings, sandbox_url: str) -> APIRouter:
+    """The stand-in for WeChat; it pushes to the callbacks of this gateway."""
+    base = sandbox_url.removesuffix("/sandbox")
+    rows = settings.wechat.apps
+    callbacks = {
+        row.appid: Callback(
+            f"{base}/wx/callback/{row.appid}",
+            row.callback_token.get_secret_value(),
+            row.encoding_aes_key.get_secret_value(),
+        )
+        for row in rows
+    }
+    apps = {row.appid: row.secret.get_secret_value() for row in rows}
+    return sandbox_router(Sandbox(apps, now=time.time, callbacks=callbacks))

@@ -1,0 +1,1 @@
+"""Builds the parts of one process from its settings. Nothing here starts anything."""
