@@ -200,10 +200,8 @@ function later(callback) {
   setTimeout(callback, 0);
 }
 
-// src/channels.ts
-var ALREADY_SUBSCRIBED = 105;
+// src/listeners.ts
 var SAVE_AFTER = 1e3;
-var PERSONAL = "personal";
 var Entry = class {
   constructor(name, storage) {
     this.name = name;
@@ -290,6 +288,10 @@ var Listener = class {
     waiting.forEach((each) => each.reject(error));
   }
 };
+
+// src/channels.ts
+var ALREADY_SUBSCRIBED = 105;
+var PERSONAL = "personal";
 var Channels = class {
   constructor(connection, storage, emitter, acknowledgements, calls, openid, failed) {
     this.connection = connection;

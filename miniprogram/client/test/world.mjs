@@ -4,8 +4,9 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 
 import { load } from './load.mjs';
-import { Phone, sandbox } from './phone.mjs';
+import { Phone } from './phone.mjs';
 import { sleep } from './random.mjs';
+import { sandbox } from './wx.mjs';
 
 export const { GATEWAY_SOCKET, GATEWAY_HTTP, GATEWAY_API, GATEWAY_KEY } = process.env;
 
