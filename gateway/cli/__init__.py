@@ -35,11 +35,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-app.add_typer(config_app, name="config")
-app.command()(nginx)
-app.command()(capacity)
-app.command()(doctor)
-app.command()(loadtest)
 
 HandlersArgument = Annotated[
     str,
@@ -142,6 +137,12 @@ def worker(assignment: str) -> None:
 
     sockets = {name: socket.socket(fileno=descriptor) for name, descriptor in task.sockets.items()}
     _serve(read(), load_handlers(task.handlers), sockets=sockets, reload=read, watch=watch_supervisor)
+
+
+# `--help` lists them in this order, behind those above.
+for command in (doctor, nginx, loadtest, capacity):
+    app.command()(command)
+app.add_typer(config_app, name="config")
 
 
 def _supervise(settings: Settings, workers: int, path: Path | None, handlers: str) -> NoReturn:
