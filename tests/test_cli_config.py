@@ -13,9 +13,11 @@ from typer.testing import CliRunner, Result
 from gateway.cli.config import config_app
 from gateway.config import DEV_DEFAULTS, Settings, load, load_with_origins
 from gateway.config.backend import Proxy
+from gateway.config.channels import ChannelOptions
 from gateway.config.doc import markdown, toml
-from gateway.config.rows import ChannelOptions, WeChatApp, section_models
+from gateway.config.rows import section_models
 from gateway.config.types import MASK
+from gateway.config.wechat import WeChatApp
 
 DOCS = Path(__file__).parent.parent / "docs"
 PLANTED = "pl4nted-s3cret"

@@ -21,9 +21,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gateway.config import ConfigError, Settings, dev_settings, find_config, load, load_with_origins
-from gateway.config.rows import ChannelOptions, Client, WeChatApp, kind_of, section_models
+from gateway.config.channels import ChannelOptions
+from gateway.config.client import Client
+from gateway.config.rows import kind_of, section_models
 from gateway.config.rules import NOT_AVAILABLE_YET, RULES
-from gateway.config.types import MASK, Rows, redact_url
+from gateway.config.showing import redact_url
+from gateway.config.types import MASK, Rows
+from gateway.config.wechat import WeChatApp
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "gateway.example.toml"
 PLANTED = "pl4nted-s3cret"

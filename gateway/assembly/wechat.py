@@ -13,7 +13,7 @@ from gateway.assembly.stores import Stores
 from gateway.auth.signin import SignIn
 from gateway.backend.base import Backend
 from gateway.config import Settings
-from gateway.config.rows import WeChatApp
+from gateway.config.wechat import WeChatApp
 from gateway.http.callback import CallbackDesk
 from gateway.http.wx import WxServices
 from gateway.http.wx_data import OpenDataDesk

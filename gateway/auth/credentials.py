@@ -14,7 +14,7 @@ from gateway.auth.options import SubscriptionOptions
 from gateway.auth.sessions import Session, is_session_token, token_hash
 from gateway.auth.signin import SignedIn, SignIn
 from gateway.auth.tokens import TokenVerifier
-from gateway.config.rows import Client as ClientSettings
+from gateway.config.client import Client as ClientSettings
 from gateway.errors import (
     DISCONNECT_BAD_REQUEST,
     DISCONNECT_INVALID_TOKEN,

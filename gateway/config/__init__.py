@@ -1,8 +1,8 @@
 """The configuration: one TOML file and `GATEWAY_*` variables in, frozen `Settings` or every problem out.
 
-Layers, the later wins: the defaults of `config_rows`, development defaults (only `gateway dev`), the file,
+Layers, the later wins: the defaults of the rows, development defaults (only `gateway dev`), the file,
 the environment, the command line. Tables merge key by key, a list replaces the list below it. The rows
-themselves are in `config_rows`, combinations that must not start in `config_rules`.
+themselves are in `rows`, combinations that must not start in `rules`.
 
 Problems are collected, never raised one at a time: who deploys fixes them all in one go. And no text here
 holds a value that did not pass `show_value`, which knows what a secret is.
@@ -21,8 +21,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.config.rows import ChannelOptions, Settings, find_kind, section_models
+from gateway.config.channels import ChannelOptions
+from gateway.config.rows import Settings, find_kind, section_models
 from gateway.config.rules import Problem, check_rules
+from gateway.config.showing import describe, show_value
 from gateway.config.tree import (
     COMMAND_LINE,
     CONFIG_VARIABLE,
@@ -34,7 +36,7 @@ from gateway.config.tree import (
     read_file,
     write_instead,
 )
-from gateway.config.types import KeyPath, describe, show_value
+from gateway.config.types import KeyPath
 from gateway.errors import GatewayException
 
 __all__ = [

@@ -12,13 +12,16 @@ from pydantic.fields import FieldInfo
 
 from gateway.config import Loaded, Settings
 from gateway.config.backend import Proxy
-from gateway.config.rows import ChannelOptions, WeChatApp, kind_of, section_models
+from gateway.config.channels import ChannelOptions
+from gateway.config.rows import kind_of, section_models
 from gateway.config.rules import RULES
+from gateway.config.showing import describe, redact_url
 from gateway.config.tree import variable
-from gateway.config.types import KeyPath, describe, redact_url
+from gateway.config.types import KeyPath
+from gateway.config.wechat import WeChatApp
 
 _INTRODUCTION = """\
-<!-- Written by `gateway config docs`; edit the rows in gateway/config/rows.py instead. -->
+<!-- Written by `gateway config docs`; edit the rows in gateway/config/ instead. -->
 
 # Configuration
 

@@ -1,4 +1,4 @@
-"""The settings of files, as `config_rows` has those of everything else."""
+"""Rows of `[files]`: files that phones send and fetch."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from ipaddress import ip_address
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from gateway.config.rows import ChannelOptions, Settings
+from gateway.config.channels import ChannelOptions
+from gateway.config.rows import Settings
 from gateway.config.types import KeyPath
 from gateway.config.units import format_duration, format_size, parse_address
 

@@ -1,4 +1,4 @@
-"""The settings of content safety: a section of the configuration, like those in `rows`."""
+"""Rows of `[safety]`: content safety."""
 
 from __future__ import annotations
 

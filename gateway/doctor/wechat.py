@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import httpx
 
-from gateway.config.rows import WeChatApp
+from gateway.config.wechat import WeChatApp
 from gateway.doctor.report import Finding, fail, ok, warn
 from gateway.doctor.target import Target
 

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from gateway.channels import Channels, personal_owner
 from gateway.client import Client
-from gateway.config.rows_inbox import Inbox as InboxSettings
+from gateway.config.inbox import Inbox as InboxSettings
 from gateway.errors import (
     ERROR_BAD_REQUEST,
     ERROR_LIMIT_EXCEEDED,

@@ -15,7 +15,7 @@ import structlog
 
 from gateway.brokers.base import PresenceStore
 from gateway.client import Client
-from gateway.config.rows import Client as ClientSettings
+from gateway.config.client import Client as ClientSettings
 from gateway.errors import (
     DISCONNECT_CONNECTION_LIMIT,
     DISCONNECT_REPLACED,

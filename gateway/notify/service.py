@@ -22,7 +22,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from gateway.config.rows_inbox import Notify as NotifySettings
+from gateway.config.inbox import Notify as NotifySettings
 from gateway.errors import (
     ERROR_BAD_REQUEST,
     ERROR_TOO_MANY_REQUESTS,

@@ -12,7 +12,7 @@ from msgspec import Raw
 from gateway.backend.base import Backend
 from gateway.channels import Channels
 from gateway.client import Client
-from gateway.config.rows import Online as OnlineSettings
+from gateway.config.online import Online as OnlineSettings
 from gateway.errors import ERROR_BAD_REQUEST, ERROR_NOT_AVAILABLE, ClientError
 from gateway.hub import Hub
 from gateway.metrics import Metrics

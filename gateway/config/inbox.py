@@ -1,4 +1,4 @@
-"""The rows of what waits for users: the inbox, and notifications that follow by a subscribe message."""
+"""Rows of `[inbox]` and `[notify]`: what waits for users."""
 
 from __future__ import annotations
 
