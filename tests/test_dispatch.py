@@ -27,7 +27,7 @@ from gateway.errors import (
 )
 from gateway.metrics import Metrics
 from gateway.protocol import Command, EmptyResult, RPCRequest, encode_reply
-from gateway.websocket.dispatch import AT_A_TIME, BACKLOG_HIGH, Dispatcher
+from gateway.websocket.dispatch import AT_A_TIME, BACKLOG_HIGH, TURN, Dispatcher
 from tests.broker_worlds import until
 from tests.rooms import LIMITS, Clock, Phone
 from tests.timing import MS
@@ -68,10 +68,10 @@ class Team:
 
 
 class Desk:
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
         self.team = Team()
         self.metrics = Metrics()
-        self.dispatcher = Dispatcher(self.team, self.metrics, Clock())
+        self.dispatcher = Dispatcher(self.team, self.metrics, clock or Clock())
 
     def client(self, state: State = State.CONNECTED) -> tuple[Client, Phone]:
         phone = Phone()
@@ -235,6 +235,25 @@ async def test_ten_thousand_commands_do_not_hold_the_loop() -> None:
     assert max(between) <= 2 * (AT_A_TIME + 1), "so many commands ran in one turn"
     assert turns >= 10_000 / (AT_A_TIME + 1) - 1
     assert ids(phone) == list(range(1, 10_001))
+
+
+async def test_commands_that_cost_much_give_way_sooner() -> None:
+    desk = Desk(time.monotonic)
+    client, _ = desk.client()
+
+    def work(client: Client, command: Command) -> None:
+        time.sleep(TURN * 1.1)
+
+    desk.team.at_once = work
+    desk.dispatcher.receive(client, calls(1, method="publish"))  # waits, and the others stand behind it
+    desk.dispatcher.receive(client, calls(*range(2, 12)))
+    desk.team.gate.set()
+    most = 0
+    while desk.tasks():
+        before = len(desk.team.trace)
+        await asyncio.sleep(0)
+        most = max(most, len(desk.team.trace) - before)
+    assert most <= 4, "more than one or two of them ran in one turn"
 
 
 async def test_reading_pauses_at_a_full_backlog_and_goes_on_when_it_is_short() -> None:

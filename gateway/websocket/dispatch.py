@@ -29,6 +29,8 @@ from gateway.protocol import Command, encode_error
 
 AT_A_TIME: Final = 64
 """Commands of one client that run in one turn of the loop, so that a full frame of them holds nobody up."""
+TURN: Final = 0.004
+"""Seconds after which those that stood in line give way before that: some are 64 KB of JSON to look into."""
 ROOM_INTERVAL: Final = 0.02
 """Seconds between two looks whether a client that reads slowly has taken what it was answered."""
 BACKLOG_HIGH: Final = 256
@@ -110,7 +112,7 @@ class Dispatcher:
 
     async def _run(self, client: Client, command: Command, pending: Coroutine[Any, Any, None] | None) -> None:
         """Finish a command, and then all that came meanwhile."""
-        done = 0
+        done, began = 0, self._clock()
         try:
             while True:
                 if pending is not None:
@@ -119,8 +121,11 @@ class Dispatcher:
                     except Exception as error:
                         self._fail(client, command, error)
                 done += 1
-                if client.backlog and (done % AT_A_TIME == 0 or client.sink.is_full):
+                if client.backlog and (
+                    done % AT_A_TIME == 0 or client.sink.is_full or self._clock() - began > TURN
+                ):
                     await self._give_way(client)
+                    began = self._clock()
                 if not client.backlog:
                     break
                 command = client.backlog.popleft()
