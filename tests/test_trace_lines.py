@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import timeit
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +17,11 @@ from gateway.protection.lines import PAYLOAD_LIMIT, lines
 from gateway.websocket.tracing import messages
 
 TOKEN = new_token()
+
+
+def shortest(work: Callable[[], object]) -> float:
+    """Of five runs, in seconds."""
+    return min(timeit.repeat(work, number=1, repeat=5))
 
 
 def one(direction: str, message: Any, payloads: bool = True) -> dict[str, Any]:
@@ -70,6 +77,20 @@ def test_payloads_are_shown_only_on_request_and_only_so_far() -> None:
     message = {"push": {"channel": "x", "pub": {"data": "word " * 5000}}}
     assert "payload" not in one("out", message, payloads=False)
     assert len(one("out", message)["payload"]) == PAYLOAD_LIMIT + 1
+
+
+@pytest.mark.parametrize("inner", [123456, 1.5, ["hunter2"], {"value": "hunter2"}])
+def test_what_a_secret_name_holds_is_hidden_whatever_it_is(inner: Any) -> None:
+    payload = one("in", {"id": 1, "rpc": {"data": {"password": inner}}})["payload"]
+    assert json.loads(payload) == {"data": {"password": "[hidden]"}}
+    assert '"code":103' in one("out", {"id": 1, "error": {"code": 103, "message": "no"}})["payload"]
+
+
+@pytest.mark.parametrize("data", ["x" * 60_000, ["ab"] * 12_000])
+def test_what_is_too_long_to_be_shown_is_not_looked_through(data: Any) -> None:
+    message = json.dumps({"id": 1, "rpc": {"data": data}}).encode()
+    ratio = shortest(lambda: list(lines("in", message, True))) / shortest(lambda: json.loads(message))
+    assert ratio < 30, f"a line costs {ratio:.0f} times as much as reading the message"
 
 
 @given(st.binary(max_size=200), st.booleans())

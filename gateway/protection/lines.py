@@ -65,7 +65,7 @@ def _describe(part: bytes, payloads: bool) -> dict[str, Any]:
         line["code"] = body.get("code") if isinstance(body.get("code"), int) else 0
         line["reason"] = hide(str(body.get("message") or body.get("reason") or ""))[:255]
     if payloads:
-        shown = _encode(conceal(body)).decode(errors="replace")
+        shown = _encode(_Concealer().conceal(body)).decode(errors="replace")
         line["payload"] = shown if len(shown) <= PAYLOAD_LIMIT else shown[:PAYLOAD_LIMIT] + "…"
     return line
 
@@ -80,24 +80,44 @@ def _body(value: Mapping[str, Any]) -> tuple[str, Any]:
     return "undecodable", None
 
 
-def conceal(value: Any, depth: int = DEPTH) -> Any:
-    """The same value without what must not be seen."""
-    if depth == 0:
-        return HIDDEN
-    if isinstance(value, dict):
-        return {
-            str(name): HIDDEN
-            if isinstance(inner, str) and inner and _SECRET_NAMES.fullmatch(str(name))
-            else conceal(inner, depth - 1)
-            for name, inner in value.items()
-        }
-    if isinstance(value, list):
-        return [conceal(inner, depth - 1) for inner in value]
-    return hide(value) if isinstance(value, str) else value
+class _Concealer:
+    """One value without what must not be seen, as far as it will be shown: what is behind that costs nothing."""
+
+    def __init__(self) -> None:
+        self._room = PAYLOAD_LIMIT + 1  # characters; one more than are shown, so that a cut is seen
+
+    def conceal(self, value: Any, depth: int = DEPTH) -> Any:
+        """The same value; of lists, objects and texts what there is room for."""
+        self._room -= 1
+        if depth == 0:
+            return HIDDEN
+        if isinstance(value, dict):
+            return dict(self._fields(value, depth - 1))
+        if isinstance(value, list):
+            return [self.conceal(inner, depth - 1) for inner in value if self._room > 0]
+        if isinstance(value, str):
+            shown = hide(value)
+            self._room -= len(shown)
+            return shown
+        return value
+
+    def _fields(self, value: dict[str, Any], depth: int) -> Iterator[tuple[str, Any]]:
+        for name, inner in value.items():
+            if self._room <= 0:
+                return
+            self._room -= len(name)
+            hidden = _is_secret(name[:PAYLOAD_LIMIT], inner)
+            yield name[: PAYLOAD_LIMIT + 1], HIDDEN if hidden else self.conceal(inner, depth)
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    if value in (None, "") or isinstance(value, bool) or not _SECRET_NAMES.fullmatch(name):
+        return False
+    return not isinstance(value, int) or name.lower() not in ("code", "errcode")  # numbers of errors are none
 
 
 def hide(text: str) -> str:
-    """A text without what opens a door."""
+    """A text without what opens a door, and without what is too far behind to be shown."""
     if _SECRET_VALUE.fullmatch(text):
         return HIDDEN
-    return _SECRET_PART.sub(rf"\1{HIDDEN}", text)
+    return _SECRET_PART.sub(rf"\1{HIDDEN}", text[: PAYLOAD_LIMIT + 1])

@@ -219,9 +219,13 @@ class Tracer:
 
     def tap(self, client: str, direction: str, message: bytes) -> None:
         """A message of a connection that is watched. Never raises."""
+        read: dict[bool, list[Line]] = {}  # once for all who watch the same
         for watch in self._watches.values():
             if client in watch.clients and self._has_room(watch, message.count(b"\n") + 1):
-                for line in lines(direction, message, watch.look.payloads):
+                payloads = watch.look.payloads
+                if payloads not in read:
+                    read[payloads] = list(lines(direction, message, payloads))
+                for line in read[payloads]:
                     self._note(watch, client, line)
 
     def _has_room(self, watch: _Watch, count: int) -> bool:
