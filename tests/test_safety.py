@@ -93,6 +93,12 @@ def test_only_the_named_fields_are_text() -> None:
         texts_of(b"[" * 100_000 + b"]" * 100_000, ())
 
 
+def test_a_name_that_stands_twice_hides_no_text() -> None:
+    data = b'{"text":"shown by some readers","text":"shown by others","n":%s}' % (b"9" * 5000)
+    for fields in ((), ("text",)):
+        assert texts_of(data, fields) == ["shown by some readers", "shown by others"]
+
+
 def test_portions_fit_and_cut_no_phrase_in_two() -> None:
     assert portions([]) == []
     assert portions(["a", "b"]) == ["a\nb"]

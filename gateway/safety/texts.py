@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
-
-import msgspec
 
 PORTION: Final = 2500
 """Characters of one call: https://developers.weixin.qq.com/miniprogram/dev/server/API/sec-center/sec-check/api_msgseccheck.html"""
@@ -19,13 +18,18 @@ class TooMuchText(ValueError):
     """More text than one publication may have."""
 
 
+_read: Final = json.JSONDecoder(object_pairs_hook=tuple, parse_int=float).decode
+"""Objects become tuples of names and values. (As integers, long numbers would take long.)"""
+
+
 def texts_of(data: bytes, fields: Sequence[str]) -> list[str]:
     """All strings in a JSON value, or those at `fields`: names joined by dots, through lists and past them.
 
-    Names of fields are no text, and numbers are none. Raises ValueError where `data` is no JSON.
+    Names of fields are no text, and numbers are none. Of a name that an object has twice both values are text:
+    which one a reader takes is the reader's choice. Raises ValueError where `data` is no JSON.
     """
     try:
-        value = msgspec.json.decode(data)
+        value = _read(data.decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
     parts = [value] if not fields else [part for path in fields for part in _at(value, path.split("."))]
@@ -38,8 +42,10 @@ def _at(value: Any, path: Sequence[str]) -> Iterator[Any]:
             yield from _at(item, path)
     elif not path:
         yield value
-    elif isinstance(value, dict) and path[0] in value:
-        yield from _at(value[path[0]], path[1:])
+    elif isinstance(value, tuple):
+        for name, inner in value:
+            if name == path[0]:
+                yield from _at(inner, path[1:])
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -48,8 +54,8 @@ def _strings(value: Any) -> Iterator[str]:
         each = waiting.pop()
         if isinstance(each, str):
             yield each
-        elif isinstance(each, dict):
-            waiting += reversed(each.values())
+        elif isinstance(each, tuple):
+            waiting += [inner for _, inner in reversed(each)]
         elif isinstance(each, list):
             waiting += reversed(each)
 
