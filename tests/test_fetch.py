@@ -11,7 +11,7 @@ import logging
 import httpx
 import pytest
 
-from gateway.upstream.fetch import FetchError, HideQuery, fetch
+from gateway.upstream.fetch import PIECES_AT_A_TIME, FetchError, HideQuery, fetch
 from tests.servers import http_answer, serve_raw
 from tests.timing import MS
 
@@ -39,6 +39,31 @@ async def test_a_body_of_exactly_the_limit_is_taken() -> None:
         with pytest.raises(FetchError) as caught:
             await fetch(client, base_url, None, timeout=TIMEOUT, limit=99)
         assert (caught.value.kind, caught.value.sent) == ("too_large", True)
+
+
+async def test_a_body_in_countless_pieces_holds_nobody_up() -> None:
+    pieces = 20_000
+    head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head.encode() + b"1\r\nx\r\n" * pieces + b"0\r\n\r\n")
+        await writer.drain()
+
+    async with serve_raw(handler) as base_url, httpx.AsyncClient() as client:
+        async with asyncio.timeout(TIMEOUT * 5):
+            counter = asyncio.create_task(count())
+            answer = await fetch(client, base_url, None, timeout=TIMEOUT * 5, limit=pieces)
+            counter.cancel()
+    assert len(answer.body) == pieces
+    assert turns > pieces / PIECES_AT_A_TIME
 
 
 async def test_parameters_join_the_query_of_the_url() -> None:

@@ -11,10 +11,14 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import httpx
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+PIECES_AT_A_TIME: Final = 64
+"""Chunks of a body that are taken in one turn of the loop: one read can bring ten thousand of a byte each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +112,12 @@ async def _exchange(
         timeout=timeout,
         follow_redirects=False,
     ) as response:
+        pieces = 0
         async for chunk in response.aiter_raw():
             body += chunk
+            pieces += 1
             if len(body) > limit:
                 raise FetchError("too_large")
+            if pieces % PIECES_AT_A_TIME == 0:
+                await asyncio.sleep(0)
     return Answer(response.status_code, bytes(body))
