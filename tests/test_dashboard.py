@@ -179,7 +179,8 @@ async def test_behind_tls_the_cookie_is_for_tls_alone(world: World) -> None:
 
 # ---------------------------------------------------------------------------- who may ask
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:9000", "localhost.evil.example", "127.0.0.1.nip.io"]
+    "host",
+    ["evil.example", "evil.example:9000", "localhost.evil.example", "127.0.0.1.nip.io", "[::1]evil.example"],
 )
 async def test_a_name_that_was_bent_to_this_machine_gets_nothing(world: World, host: str) -> None:
     await log_in(world)

@@ -34,7 +34,9 @@ class LocalHosts:
 def is_local(host: str | bytes) -> bool:
     """Whether a Host header names no DNS name but `localhost`. An IP address cannot be rebound."""
     text = host.decode("latin-1") if isinstance(host, bytes) else host
-    name = text.rpartition("]")[0].removeprefix("[") if text.startswith("[") else text.partition(":")[0]
+    name, _, port = text[1:].partition("]") if text.startswith("[") else text.partition(":")
+    if text.startswith("[") and port and not port.startswith(":"):
+        return False
     if name.lower() == "localhost" or not name:
         return True
     try:
