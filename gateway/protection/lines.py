@@ -81,7 +81,7 @@ def _body(value: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 class _Concealer:
-    """One value without what must not be seen, as far as it will be shown: what is behind that costs nothing."""
+    """One value without what must not be seen, as far as it is shown: what is behind that costs nothing."""
 
     def __init__(self) -> None:
         self._room = PAYLOAD_LIMIT + 1  # characters; one more than are shown, so that a cut is seen

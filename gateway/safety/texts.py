@@ -25,7 +25,7 @@ _read: Final = json.JSONDecoder(object_pairs_hook=tuple, parse_int=float).decode
 def texts_of(data: bytes, fields: Sequence[str]) -> list[str]:
     """All strings in a JSON value, or those at `fields`: names joined by dots, through lists and past them.
 
-    Names of fields are no text, and numbers are none. Of a name that an object has twice both values are text:
+    Names of fields are no text, and numbers are none. Of a name that an object has twice both values are:
     which one a reader takes is the reader's choice. Raises ValueError where `data` is no JSON.
     """
     try:
