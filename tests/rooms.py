@@ -146,7 +146,7 @@ class House:
 
     async def close(self) -> None:
         await self.broker.close()
-        tasks = list(self.node._tasks)
+        tasks = list(self.node._background._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

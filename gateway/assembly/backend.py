@@ -16,7 +16,8 @@ from gateway.errors import Disconnect
 from gateway.files.service import Files
 from gateway.metrics import Metrics
 from gateway.node.cluster import Target
-from gateway.node.node import Node, PublishRequestOptions
+from gateway.node.node import Node
+from gateway.node.publications import PublishRequestOptions
 
 
 def build_backend(settings: Settings, handlers: Backend, metrics: Metrics) -> Backend:

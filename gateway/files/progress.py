@@ -8,7 +8,8 @@ from typing import Final
 import msgspec
 
 from gateway.errors import ClientError
-from gateway.node.node import Node, PublishRequestOptions
+from gateway.node.node import Node
+from gateway.node.publications import PublishRequestOptions
 
 INTERVAL: Final = 0.5
 """Seconds between two of them: a progress bar moves, a phone is not kept busy."""

@@ -30,7 +30,8 @@ from gateway.files.progress import Progress
 from gateway.files.quotas import Allowance, Ledger, Quotas
 from gateway.files.thumbnails import Thumbnails
 from gateway.metrics import Metrics
-from gateway.node.node import Node, PublishRequestOptions
+from gateway.node.node import Node
+from gateway.node.publications import PublishRequestOptions
 from gateway.protocol import ClientInfo, one_line
 from gateway.safety.checker import TextChecker
 from gateway.safety.media import MediaChecker

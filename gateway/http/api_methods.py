@@ -28,7 +28,8 @@ from gateway.errors import (
 from gateway.http.fan import run_all
 from gateway.inbox.service import Inbox
 from gateway.node.cluster import NodeInfo, Target
-from gateway.node.node import Node, PublishRequestOptions, SubscribeOptions
+from gateway.node.node import Node, SubscribeOptions
+from gateway.node.publications import PublishRequestOptions
 from gateway.node.stats import NodeStats
 from gateway.protocol import (
     EMPTY_RAW,

@@ -36,7 +36,6 @@ class Tally(Struct):
     unrecovered: int = 0
     retries: int = 0
     slow_closed: int = 0
-    received_bytes: int = 0
     published: int = 0
     rpcs: int = 0
     answers: int = 0

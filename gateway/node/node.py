@@ -12,9 +12,7 @@ import fnmatch
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -22,19 +20,13 @@ from msgspec import Raw, Struct
 
 from gateway.brokers.base import (
     Broker,
-    History,
-    HistoryFilter,
     PresenceStats,
     PresenceStore,
-    PublishOptions,
-    PublishResult,
 )
-from gateway.channels import Channels, has_history
-from gateway.config import ChannelOptions, Settings
+from gateway.channels import Channels
+from gateway.config import Settings
 from gateway.errors import (
-    ERROR_BAD_REQUEST,
     ERROR_NOT_AVAILABLE,
-    ERROR_UNRECOVERABLE_POSITION,
     UNSUBSCRIBE_SERVER,
     ClientError,
     Disconnect,
@@ -43,6 +35,7 @@ from gateway.errors import (
 )
 from gateway.hub import Hub
 from gateway.metrics import Metrics
+from gateway.node.background import Background
 from gateway.node.cluster import (
     HELLO_INTERVAL,
     Cluster,
@@ -60,30 +53,18 @@ from gateway.node.delivery import Delivery, Letters
 from gateway.node.lingering import LeaveStore, MemoryLeaves
 from gateway.node.live import LiveConnections
 from gateway.node.membership import Membership
+from gateway.node.publications import Publications
 from gateway.node.stats import NodeStats, StatsReport
 from gateway.node.user_connections import UserConnections
 from gateway.outbox import Outboxes
 from gateway.protocol import (
     EMPTY_RAW,
     ClientInfo,
-    Publication,
     StreamPosition,
 )
 from gateway.version import __version__
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class PublishRequestOptions:
-    """How to publish; see `brokers.PublishOptions` for the keys and versions."""
-
-    info: ClientInfo | None = None
-    tags: dict[str, str] | None = None
-    skip_history: bool = False
-    idempotency_key: str = ""
-    version: int = 0
-    version_epoch: str = ""
 
 
 class SubscribeOptions(Struct, frozen=True):
@@ -94,9 +75,6 @@ class SubscribeOptions(Struct, frozen=True):
     expire_at: int = 0
     recover_since: StreamPosition | None = None
     override: dict[str, bool] | None = None
-
-
-_PLAIN: Final = PublishRequestOptions()
 
 
 class Node:
@@ -110,6 +88,8 @@ class Node:
     Attributes:
         notices: for rooms above: what to do with the messages of other nodes (and of this one) on a topic.
         on_loss: called whenever messages of other nodes may have been missed; returns at once.
+        spawn: does work in the background; an error in it is logged once.
+        publish, history, history_remove: see `Publications`.
     """
 
     def __init__(
@@ -139,9 +119,8 @@ class Node:
         self._presence = presence
         self._clock = clock
         self._started = clock()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._publish_options: dict[int, tuple[ChannelOptions, PublishOptions]] = {}
-        self._timers: list[asyncio.Task[None]] = []
+        self._background = Background()
+        self.spawn = self._background.spawn
         self._delivery = Delivery(
             self.hub,
             broker,
@@ -191,6 +170,10 @@ class Node:
             "stats": stats.answer,
         }
         """What nodes may ask each other (`survey`): from the argument to the answer, in JSON."""
+        publications = Publications(settings.channels, self.rules, broker, self._delivery.latency)
+        self.publish = publications.publish
+        self.history = publications.history
+        self.history_remove = publications.history_remove
         # The broker's events go straight to those who act on them.
         self.on_publication = self._delivery.on_publication
         self.on_join = self._delivery.on_join
@@ -213,25 +196,17 @@ class Node:
         await self._broker.start(self)
         await self._cluster.hello()
         self._delivery.latency.start(asyncio.get_running_loop().call_later)
-        every = self._settings
-        self._timers = [
-            asyncio.create_task(self._repeat(HELLO_INTERVAL, self._cluster.hello)),
-            asyncio.create_task(self._repeat(1.0, self._tidy_up)),
-            asyncio.create_task(self._repeat(every.presence_interval, self.membership.refresh_presence)),
-            asyncio.create_task(self._repeat(every.presence_interval, self.user_connections.refresh)),
-            asyncio.create_task(self._repeat(every.position_check_interval / 4, self._check_positions)),
-        ]
+        every, repeat = self._settings, self._background.repeat
+        repeat(HELLO_INTERVAL, self._cluster.hello)
+        repeat(1.0, self._tidy_up)
+        repeat(every.presence_interval, self.membership.refresh_presence)
+        repeat(every.presence_interval, self.user_connections.refresh)
+        repeat(every.position_check_interval / 4, self._check_positions)
 
     async def close(self) -> None:
         """Leave the other nodes and the broker. The clients are gone by now."""
         self._delivery.latency.stop()
-        for timer in self._timers:
-            timer.cancel()
-        await asyncio.gather(*self._timers, return_exceptions=True)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=5)
-        for task in self._tasks:
-            task.cancel()
+        await self._background.close()
         await self.membership.publish_leaves(math.inf)
         try:
             await self._cluster.bye()
@@ -244,28 +219,6 @@ class Node:
         """Why this node should get no new clients; empty: it should."""
         return "draining: the node is shutting down" if self.draining else self._broker.problem
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do `work` in the background; an error in it is logged once."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            if isinstance(error, (ClientError, UpstreamError)):
-                log.info("background work did not succeed", problem=str(error))
-            else:
-                log.error("background work failed", exc_info=error)
-
-    async def _repeat(self, interval: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        while True:
-            await asyncio.sleep(interval)
-            try:
-                await work()
-            except UpstreamError as error:
-                log.warning("the broker did not answer", problem=error.detail)
-
     async def _tidy_up(self) -> None:
         now = self._clock()
         self._broker.sweep(now)
@@ -275,62 +228,6 @@ class Node:
 
     async def _check_positions(self) -> None:
         await self._delivery.check_positions(self._clock() - self._settings.position_check_interval)
-
-    # ------------------------------------------------------------------ publications
-    async def publish(
-        self, channel: str, data: bytes, options: PublishRequestOptions = _PLAIN
-    ) -> PublishResult:
-        """Publish JSON without raw newlines (see `protocol.one_line`).
-
-        Raises:
-            ClientError: 107 for a channel name or data that cannot be, 102 for an unknown namespace.
-            UpstreamError: the broker could not.
-        """
-        rules = self.rules.options(channel)
-        if len(data) > self._settings.max_publication_size:
-            raise ClientError(
-                ERROR_BAD_REQUEST, f"publication data has at most {self._settings.max_publication_size} bytes"
-            )
-        if self._delivery.latency.wanted:
-            self._delivery.latency.published(channel, data)
-        publication = Publication(Raw(data), info=options.info, tags=options.tags)
-        return await self._broker.publish(channel, publication, self._options_for(rules, options))
-
-    def _options_for(self, rules: ChannelOptions, options: PublishRequestOptions) -> PublishOptions:
-        known = self._publish_options.get(id(rules))
-        if known is None:
-            kept = PublishOptions(rules.history_size, rules.history_ttl, self._settings.history_meta_ttl)
-            if not has_history(rules):
-                kept = PublishOptions()
-            known = self._publish_options[id(rules)] = (rules, kept)
-        if not (options.skip_history or options.idempotency_key or options.version):
-            return known[1]
-        kept = PublishOptions() if options.skip_history else known[1]
-        return PublishOptions(
-            kept.history_size,
-            kept.history_ttl,
-            kept.meta_ttl,
-            options.idempotency_key,
-            options.version,
-            options.version_epoch,
-        )
-
-    async def history(self, channel: str, query: HistoryFilter) -> History:
-        """Raises ClientError: 108 where the channel keeps none, 112 where `since` is of a lost stream."""
-        if not has_history(self.rules.options(channel)):
-            raise ClientError(ERROR_NOT_AVAILABLE, "the channel keeps no history")
-        if query.reverse and query.since is not None and not query.since.offset:
-            raise ClientError(ERROR_BAD_REQUEST, "nothing is before offset 0")
-        history = await self._broker.history(channel, query, self._settings.history_meta_ttl)
-        if query.since is not None and query.since.epoch and query.since.epoch != history.top.epoch:
-            raise ClientError(ERROR_UNRECOVERABLE_POSITION, "the stream has another epoch by now")
-        return history
-
-    async def history_remove(self, channel: str) -> None:
-        """Drop a channel's history; its position stays."""
-        if not has_history(self.rules.options(channel)):
-            raise ClientError(ERROR_NOT_AVAILABLE, "the channel keeps no history")
-        await self._broker.remove_history(channel)
 
     # ------------------------------------------------------------------ presence
     async def presence(self, channel: str) -> dict[str, ClientInfo]:

@@ -129,10 +129,6 @@ class Online:
         metrics.user_events_age = max(each.oldest for each in replies) / 1000
 
     # ------------------------------------------------------------------ to whoever asks
-    @property
-    def is_on(self) -> bool:
-        return self._store is not None
-
     def _needed(self) -> OnlineStore:
         if self._store is None:
             raise ClientError(

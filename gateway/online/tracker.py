@@ -74,7 +74,6 @@ class Tracker:
         self._hub = hub
         self._node = node
         self._lost = Why("lost", grace)
-        self._grace = grace
         self._goodbye_grace = goodbye_grace
         self._metrics = metrics
         self._on_ready = on_ready

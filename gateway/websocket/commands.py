@@ -28,7 +28,8 @@ from gateway.errors import (
 )
 from gateway.node.live import override
 from gateway.node.membership import ANSWER_LIMIT, Order
-from gateway.node.node import Node, PublishRequestOptions
+from gateway.node.node import Node
+from gateway.node.publications import PublishRequestOptions
 from gateway.node.recovery import within
 from gateway.protocol import (
     EMPTY_RAW,

@@ -21,7 +21,6 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.wechat.api import App
 from gateway.wechat.sandbox_common import (
     CheckedRoute,
     Id,
@@ -45,9 +44,6 @@ KEY_MIN_AGE = 600.0
 MAX_CODES = 10_000
 MAX_USERS = 10_000
 MAX_FAULTS = 100
-
-SANDBOX_APP = App("wx5a4db0c5a4db0c00", "sandbox-secret-of-no-real-app-00", "http://127.0.0.1:8001/sandbox")
-"""The app of `gateway dev`, where no real one is configured."""
 
 FaultKind = Literal[
     "busy",
