@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
 
@@ -22,7 +22,7 @@ class Peers:
 
     def _is_trusted(self, address: str) -> bool:
         try:
-            ip = ip_address(address)
+            ip = _address(address)
         except ValueError:
             return False
         return any(ip in network for network in self._trusted)
@@ -37,7 +37,7 @@ class Peers:
         client = peer
         for hop in reversed([hop.strip() for hop in forwarded_for.split(",")]):
             try:
-                client = str(ip_address(hop))
+                client = str(_address(hop))
             except ValueError:
                 return client
             if not self._is_trusted(client):
@@ -54,3 +54,9 @@ class Peers:
             return bool(host) and urlsplit(origin).netloc.lower() == host.lower()
         except ValueError:  # no URL at all
             return False
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    """Sockets for both families, and proxies that use them, write an IPv4 address as `::ffff:10.0.0.1`."""
+    found = ip_address(text)
+    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
