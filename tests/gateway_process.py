@@ -90,7 +90,9 @@ allow_subscribe_for_client = true
 """
 
 HANDLERS = """\
-from gateway import Gateway
+import asyncio
+
+from gateway import ClientError, Disconnect, Gateway
 
 gw = Gateway()
 
@@ -98,6 +100,12 @@ gw = Gateway()
 @gw.rpc("echo")
 async def echo(caller, data):
     return data
+
+
+@gw.rpc("send_me_away")
+async def send_away(caller, data):
+    await asyncio.sleep(0.1)
+    raise ClientError(Disconnect(4500, "away"))
 """
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.websocket.connection import CLOSE_TIMEOUT
 from tests.gateway_process import GatewayProcess, token, unique
 from tests.raw_ws import CLOSE, TEXT, RawSocket, frame, text
 from tests.timing import MS
@@ -156,6 +157,19 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         assert await asyncio.to_thread(process.wait) != 0
         assert time.monotonic() - began < 1_000 * MS
     assert "Traceback" not in process.log()
+
+
+async def test_who_left_while_being_sent_away_keeps_no_socket(gateway: GatewayProcess) -> None:
+    async with await RawSocket.open(gateway.websocket_port) as socket:
+        await socket.connect(token(unique("user")))
+        call = text({"id": 9, "rpc": {"method": "send_me_away"}})
+        await socket.send(call + frame(CLOSE, b"\x03\xe8"))
+        began = time.monotonic()
+        while (await socket.frame()).opcode != CLOSE:
+            pass
+        with pytest.raises(asyncio.IncompleteReadError):  # the end, and no second close frame is waited for
+            await socket.frame()
+        assert time.monotonic() - began < CLOSE_TIMEOUT / 2
 
 
 async def test_a_client_that_answers_no_close_frame_does_not_stop_a_shutdown(tmp_path: Path) -> None:

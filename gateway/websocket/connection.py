@@ -362,6 +362,8 @@ class Connection(asyncio.Protocol):
         # What the client still sends is read until its close frame: closing now might reset the connection,
         # and a reset takes with it what the client has not read yet.
         self.resume_reading()
+        if self._parting is not None:  # that frame has come, while the command was under way that ends here
+            self._end_transport()
 
     def part(self) -> None:
         """See `ClientSink`: answer the client's close frame."""
