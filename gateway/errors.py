@@ -89,9 +89,6 @@ ERROR_PHONE_CODE = Error(406, "this phone code was used before or has expired: a
 ERROR_USER_BLOCKED = Error(407, "this user is blocked")
 ERROR_ADDRESS_LIMIT = Error(408, "too many connections from this address", temporary=True)
 
-CODE_REFUSED = Error(ERROR_TOKEN_EXPIRED.code, "WeChat refused this code: call wx.login again for a new one")
-"""The same code as an expired token: on both a client signs in anew."""
-
 # Ours, of files.
 ERROR_FILE_TOO_LARGE = Error(420, "file too large")
 ERROR_FILE_TYPE = Error(421, "this type of file is not accepted")

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from gateway import errors
 from gateway.cli import app as command_line
-from gateway.config import Settings
+from gateway.config import ConfigError, Settings, load
 from gateway.config.rows import section_models
 from gateway.config.tree import CONFIG_VARIABLE
 from gateway.config.units import parse_duration, parse_size
@@ -140,9 +140,10 @@ def test_snippets_run(snippet: Snippet, running: DevGateway, tmp_path: Path) -> 
 def test_configurations_can_start(snippet: Snippet, tmp_path: Path) -> None:
     config = tmp_path / "gateway.toml"
     config.write_text(snippet.code)
-    command = [sys.executable, "-m", "gateway", "config", "check", "--config", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
-    assert done.returncode == 0, done.stderr
+    try:
+        load(config, {})
+    except ConfigError as error:
+        pytest.fail(str(error))
 
 
 @pytest.mark.parametrize("snippet", PHONES, ids=by_place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -65,6 +65,7 @@ def test_the_sets_are_those_of_the_wire() -> None:
     assert set(get_args(Outcome)) - {"started"} < set(module.UPSTREAM_OUTCOMES)
 
 
+@settings(max_examples=25)
 @given(st.text(), st.integers())
 def test_nothing_that_clients_say_becomes_a_label(text: str, code: int) -> None:
     metrics = Metrics()

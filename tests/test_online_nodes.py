@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class Nodes:
         self._folder = folder
         self._port = backend_port
         self.all: list[Team] = []
+        self._ready: list[Team] = []
         self._count = 0
 
     def start(self) -> None:
@@ -58,10 +60,11 @@ class Nodes:
         (folder / "handlers.py").write_text(HANDLERS.replace("PORT", str(self._port)))
         self.all.append(node)
         node.start(START)
+        self._ready.append(node)
 
     @property
     def alive(self) -> list[Team]:
-        return [each for each in self.all if each.process is not None and each.ports]
+        return [each for each in self._ready if each.process is not None]
 
     def kill(self, node: Team) -> None:
         """SIGKILL."""
@@ -123,7 +126,8 @@ class Schedule:
             await device.hide(not device.hidden)
 
     async def send_away(self) -> None:
-        await api(self.random.choice(self.nodes.alive), "disconnect", user=self.random.choice(USERS))
+        with suppress(httpx.TransportError):  # the node is killed at this moment
+            await api(self.random.choice(self.nodes.alive), "disconnect", user=self.random.choice(USERS))
 
     def _some(self) -> list[Device]:
         there = [device for user in USERS for device in self._alive(user)]

@@ -15,7 +15,6 @@ from fastapi import FastAPI
 from gateway.auth.sessions import MemorySessionStore, SessionKeyCipher
 from gateway.auth.signin import CODE_LIFETIME, MemoryCodeClaims, SignedIn, SignIn
 from gateway.errors import (
-    CODE_REFUSED,
     ERROR_BAD_REQUEST,
     ERROR_TOO_MANY_REQUESTS,
     ERROR_UNKNOWN_APPID,
@@ -25,6 +24,7 @@ from gateway.errors import (
 )
 from gateway.upstream.breaker import Breaker
 from gateway.wechat.api import App, WeChatAPI, WeChatError
+from gateway.wechat.errcodes import CODE_REFUSED
 from gateway.wechat.sandbox import Fault, Login, Sandbox, sandbox_router
 from tests.servers import serve_app
 from tests.timing import MS

@@ -11,7 +11,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import (
-    CODE_REFUSED,
     ERROR_WECHAT_BUSY,
     ERROR_WECHAT_SETUP,
     ERROR_WECHAT_USER_BLOCKED,
@@ -20,7 +19,7 @@ from gateway.errors import (
 )
 from gateway.upstream.breaker import Breaker
 from gateway.wechat.api import CodeSession, Outcome
-from gateway.wechat.errcodes import MEANINGS
+from gateway.wechat.errcodes import CODE_REFUSED, MEANINGS
 from gateway.wechat.sandbox import Fault, Login
 from tests.servers import http_answer, serve_raw
 from tests.timing import MS

@@ -21,13 +21,13 @@ from gateway.auth.gate import OPEN, Gate
 from gateway.auth.sessions import Session, SessionStore, is_session_token
 from gateway.auth.windows import Windows
 from gateway.errors import (
-    CODE_REFUSED,
     ERROR_BAD_REQUEST,
     ERROR_TOO_MANY_REQUESTS,
     ERROR_UNKNOWN_APPID,
     ClientError,
 )
 from gateway.wechat.api import WeChatAPI, WeChatError
+from gateway.wechat.errcodes import CODE_REFUSED
 
 CODE_LIFETIME = 300.0
 """Seconds a code is good for: https://developers.weixin.qq.com/miniprogram/dev/api/open-api/login/wx.login.html"""

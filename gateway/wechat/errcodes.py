@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gateway.errors import (
-    CODE_REFUSED,
+    ERROR_TOKEN_EXPIRED,
     ERROR_WECHAT_BUSY,
     ERROR_WECHAT_SETUP,
     ERROR_WECHAT_USER_BLOCKED,
     Error,
 )
+
+CODE_REFUSED: Final = Error(
+    ERROR_TOKEN_EXPIRED.code, "WeChat refused this code: call wx.login again for a new one"
+)
+"""The code of an expired token, since a client does the same about it: it signs in anew."""
 
 Outcome = Literal[
     "started",
