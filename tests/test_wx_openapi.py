@@ -53,7 +53,7 @@ def _try(operation: Any, mode: GenerationMode, headers: dict[str, str], seen: Co
 
 
 def test_no_request_is_a_server_error(tmp_path: Path) -> None:
-    # The gateway is another process: this one parses sources meanwhile, and Python 3.11 does that in one thread.
+    # The gateway is another process: this one parses sources meanwhile, which Python 3.11 does in one thread.
     with dev_gateway(tmp_path, GATEWAY_LOG__FORMAT="json") as gateway:
         code = httpx.post(f"{gateway.http_url}/sandbox/login", json={"user": "alice"}, trust_env=False).json()
         answer = httpx.post(f"{gateway.http_url}/wx/login", json=code, trust_env=False)
