@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
 from typing import Protocol
 
 from gateway.brokers.base import Broker, PresenceStore
@@ -19,17 +18,6 @@ from gateway.brokers.redis_server import Tuning
 from gateway.protocol import ClientInfo, Publication
 from tests.redis_server import shared_cluster, shared_servers
 from tests.timing import MS
-
-PATIENCE = 5_000 * MS
-"""Seconds after which a poll gives up."""
-
-
-async def until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
-    """Poll `condition` until it holds; fails with `what` after `patience` seconds."""
-    deadline = asyncio.get_running_loop().time() + patience
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, f"waited in vain for: {what}"
-        await asyncio.sleep(2 * MS)
 
 
 class Recorder:

@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from tests.gateway_process import GatewayProcess, token, unique
 from tests.timing import MS
 
 PATIENCE = 5_000 * MS
@@ -237,3 +238,14 @@ class RawSocket:
         assert end.code == code, end
         end.check_advice()
         return end
+
+
+async def signed_in(gateway: GatewayProcess, **headers: str) -> RawSocket:
+    """A socket with a user of its own."""
+    socket = await RawSocket.open(gateway.websocket_port, **headers)
+    await socket.connect(token(unique("rfc")))
+    return socket
+
+
+def connect_command() -> bytes:
+    return json.dumps({"id": 1, "connect": {"token": token(unique("rfc"))}}).encode()

@@ -9,7 +9,8 @@ import pytest
 
 from gateway.brokers.base import HistoryFilter, PublishOptions, PublishResult
 from gateway.protocol import ClientInfo, Publication, StreamPosition, raw
-from tests.broker_worlds import WORLDS, Node, World, make_world, until
+from tests.broker_worlds import WORLDS, Node, World, make_world
+from tests.timing import until
 
 ALL = HistoryFilter(limit=-1)
 FOREVER = 3600.0
@@ -325,7 +326,7 @@ async def test_a_control_message_reaches_every_node_and_the_sender(world: World)
         nodes.append(await world.node("b"))
     await nodes[0].broker.publish_control(b"\x00hello\r\n")
     for node in nodes:
-        await until(lambda node=node: bool(node.events.control), "control")  # type: ignore[misc]
+        await until(lambda node=node: bool(node.events.control), "control")
         assert node.events.control == [b"\x00hello\r\n"]
 
 

@@ -77,7 +77,7 @@ async def test_a_change_of_a_file_starts_again_and_phones_come_back(tmp_path: Pa
             assert (await phone.act("rpc", method="price", data=None))["data"] == 1
             shop.write_text("this is no Python")
             await phone.event("connecting", code=3001)
-            await until(lambda: "SyntaxError" in gateway.printed(), 20_000 * MS)
+            await until(lambda: "SyntaxError" in gateway.printed(), within=20_000 * MS)
             before = len(phone.events)
             shop.write_text(SHOP.replace("{price}", "2"))
             async with asyncio.timeout(20_000 * MS):

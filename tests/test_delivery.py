@@ -21,9 +21,8 @@ from gateway.client import Client
 from gateway.errors import DISCONNECT_INSUFFICIENT_STATE, UpstreamError
 from gateway.node import delivery
 from gateway.protocol import ClientInfo, Publication, StreamPosition, encode_publication, raw
-from tests.broker_worlds import until
 from tests.rooms import Clock, House, Phone, quiet
-from tests.timing import MS
+from tests.timing import MS, until
 
 KEPT = PublishOptions(history_size=6, history_ttl=300.0)
 OPTIONS: dict[str, Any] = {

@@ -28,9 +28,8 @@ from gateway.errors import (
 from gateway.metrics import Metrics
 from gateway.protocol import Command, EmptyResult, RPCRequest, encode_reply
 from gateway.websocket.dispatch import AT_A_TIME, BACKLOG_HIGH, TURN, Dispatcher
-from tests.broker_worlds import until
 from tests.rooms import LIMITS, Clock, Phone
-from tests.timing import MS
+from tests.timing import MS, until
 
 Pending = Coroutine[Any, Any, None] | None
 

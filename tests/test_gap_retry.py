@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.node import delivery
-from tests.broker_worlds import until
 from tests.rooms import quiet
 from tests.test_delivery import Stage, data
-from tests.timing import MS
+from tests.timing import MS, until
 
 
 async def test_a_quiet_channel_is_compared_as_soon_as_the_broker_can_be_asked(

@@ -8,18 +8,18 @@ import zlib
 
 import pytest
 
-from tests.gateway_process import GatewayProcess, token, unique
-from tests.raw_ws import CONTINUATION, PATIENCE, TEXT, RawSocket, frame, http_exchange, request
-
-
-async def signed_in(gateway: GatewayProcess, **headers: str) -> RawSocket:
-    socket = await RawSocket.open(gateway.websocket_port, **headers)
-    await socket.connect(token(unique("rfc")))
-    return socket
-
-
-def connect_command() -> bytes:
-    return json.dumps({"id": 1, "connect": {"token": token(unique("rfc"))}}).encode()
+from tests.gateway_process import GatewayProcess, token
+from tests.raw_ws import (
+    CONTINUATION,
+    PATIENCE,
+    TEXT,
+    RawSocket,
+    connect_command,
+    frame,
+    http_exchange,
+    request,
+    signed_in,
+)
 
 
 async def test_a_plain_get_is_told_what_this_is(gateway: GatewayProcess) -> None:

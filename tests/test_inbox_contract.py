@@ -10,9 +10,9 @@ import pytest
 from gateway.inbox.base import Bounds
 from gateway.inbox.limits import GRANTS, TEMPLATES
 from gateway.inbox.tally import Tally
-from tests.broker_worlds import until
 from tests.inbox_worlds import BOUNDS, CHANNEL, STORES, USER, Clock, World, inbox_world, letter
 from tests.redis_server import shared_servers
+from tests.timing import until
 
 TEMPLATE = "tpl-1"
 OTHERS = "#o-somebody-else"

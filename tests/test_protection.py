@@ -19,7 +19,7 @@ from tests.redis_server import RedisServer
 from tests.rooms import LIMITS
 from tests.rooms import Phone as Sink
 from tests.support_world import KEY, PATIENCE, Gate, gate, gates, token
-from tests.timing import MS
+from tests.timing import MS, until
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +41,6 @@ async def alone() -> AsyncIterator[Gate]:
     """A gateway without Redis."""
     async with gate() as one:
         yield one
-
-
-async def eventually(holds: Any) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not await holds():
-            await asyncio.sleep(10 * MS)
 
 
 # ---------------------------------------------------------------------------- connections
@@ -136,7 +130,7 @@ async def test_a_blocked_user_is_out_on_every_node_and_stays_out(two: list[Gate]
         socket = await two[0].socket()
         return "connect" in await socket.call("connect", token=token("mallory"))
 
-    await eventually(is_in)
+    await until(is_in)
     assert (await two[0].result("blocked_users")) == {"users": [], "total": 0}
 
 
@@ -165,7 +159,7 @@ async def test_a_block_ends_by_itself(alone: Gate) -> None:
         socket = await alone.socket()
         return "connect" in await socket.call("connect", token=token("mallory"))
 
-    await eventually(is_in)
+    await until(is_in)
     assert (await alone.result("blocked_users"))["total"] == 0
 
 
@@ -181,7 +175,7 @@ async def test_blocks_outlive_gateways_and_a_redis_that_forgets(redis: RedisServ
         async def is_back() -> bool:
             return bool(redis.command("HEXISTS", "wxgw:protection:{blocked}", "mallory"))
 
-        await eventually(is_back)
+        await until(is_back)
         socket = await second.socket()
         assert (await socket.call("connect", token=token("mallory")))["error"]["code"] == 407
 
@@ -398,7 +392,7 @@ async def test_who_is_not_traced_any_more_is_an_ordinary_connection(two: list[Ga
     async def is_plain() -> bool:
         return type(client.sink) is plain
 
-    await eventually(is_plain)
+    await until(is_plain)
     assert not two[0].server._parts.protection.tracer._readers  # type: ignore[union-attr]
 
 
@@ -459,7 +453,7 @@ async def test_connections_of_an_address_are_limited_over_all_nodes(redis: Redis
             again = await from_address(both[0], "2001:db8:1:2::4")
             return "connect" in await again.call("connect", token=token("carol"))
 
-        await eventually(has_room)
+        await until(has_room)
         await both[0].server._parts.protection.addresses.refresh()  # type: ignore[union-attr]
 
 
@@ -540,7 +534,7 @@ async def test_while_redis_is_away_the_blocked_stay_out_and_nothing_is_said_to_b
         async def works() -> bool:
             return "result" in await one.call("block_user", user="trudy")
 
-        await eventually(works)
+        await until(works)
         socket = await one.socket()
         assert (await socket.call("connect", token=token("trudy")))["error"]["code"] == 407
         assert (await one.result("blocked_users"))["total"] == 2

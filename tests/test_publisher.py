@@ -25,10 +25,10 @@ from gateway.inbox.tally import RedisTotals
 from gateway.protocol import Publication, raw
 from gateway.publisher import Message, Publisher
 from gateway.publisher_sync import SyncPublisher
-from tests.broker_worlds import Node, RedisWorld, make_world, until
+from tests.broker_worlds import Node, RedisWorld, make_world
 from tests.gateway_process import free_port
 from tests.redis_server import Proxy, RedisServer, shared_servers
-from tests.timing import MS
+from tests.timing import MS, until
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "redis.md").read_text(encoding="utf-8")

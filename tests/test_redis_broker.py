@@ -18,9 +18,9 @@ from gateway.brokers.redis_keys import PUBLISH, Keys, shard_of
 from gateway.brokers.redis_server import Tuning
 from gateway.errors import ERROR_BAD_REQUEST, UpstreamError
 from gateway.protocol import ClientInfo, Publication, raw
-from tests.broker_worlds import Node, Recorder, RedisWorld, make_world, until
+from tests.broker_worlds import Node, Recorder, RedisWorld, make_world
 from tests.redis_server import Proxy, RedisServer, shared_cluster, shared_servers
-from tests.timing import MS
+from tests.timing import MS, until
 
 FOREVER = 3600.0
 KEPT = PublishOptions(history_size=1000, history_ttl=FOREVER)

@@ -19,8 +19,7 @@ from gateway.brokers.redis_connection import (
     Subscription,
     pack,
 )
-from tests.broker_worlds import until
-from tests.timing import MS
+from tests.timing import MS, until
 
 PING = pack(("PING",))
 

@@ -9,10 +9,10 @@ from gateway.brokers.redis import RedisBroker
 from gateway.brokers.redis_server import Tuning
 from gateway.errors import UpstreamError
 from gateway.protocol import Publication, raw
-from tests.broker_worlds import Node, Recorder, RedisWorld, until
+from tests.broker_worlds import Node, Recorder, RedisWorld
 from tests.gateway_process import free_port
 from tests.redis_server import RedisServer, cluster_nodes, join_cluster
-from tests.timing import MS
+from tests.timing import MS, until
 
 FOREVER = 3600.0
 KEPT = PublishOptions(history_size=100, history_ttl=FOREVER)
@@ -114,7 +114,7 @@ async def test_a_master_of_a_cluster_that_dies_is_replaced_by_its_replica() -> N
         replica.command("CLUSTER REPLICATE", doomed.command("CLUSTER MYID"))
         await until(lambda: len(replica.client().keys("*:stream:{news}")) == 1, "a copy", 15_000 * MS)
         for master in masters:
-            await until(lambda m=master: "slave" in str(m.command("CLUSTER NODES")), "all know the replica")  # type: ignore[misc]
+            await until(lambda m=master: "slave" in str(m.command("CLUSTER NODES")), "all know the replica")
         doomed.kill()
         await until(lambda: bool(node.broker.problem), "a problem")
         await until(lambda: not node.broker.problem, "the new master", 15_000 * MS)

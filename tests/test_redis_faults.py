@@ -20,9 +20,9 @@ from gateway.brokers.redis import RedisBroker
 from gateway.brokers.redis_server import Tuning
 from gateway.errors import UpstreamError
 from gateway.protocol import Publication, raw
-from tests.broker_worlds import Node, Recorder, RedisWorld, until
+from tests.broker_worlds import Node, Recorder, RedisWorld
 from tests.redis_server import Proxy, RedisServer
-from tests.timing import MS
+from tests.timing import MS, until
 
 FOREVER = 3600.0
 KEPT = PublishOptions(history_size=10_000, history_ttl=FOREVER)
@@ -304,7 +304,7 @@ async def test_nothing_is_heard_between_the_loss_and_the_gap(
         for round_ in range(1, 4):
             await until(lambda: order[-1:] == ["pub"], "live publications")
             proxy.cut()
-            await until(lambda round_=round_: order.count("gap") == round_, "a gap")  # type: ignore[misc]
+            await until(lambda round_=round_: order.count("gap") == round_, "a gap")
     finally:
         stop.set()
         await flooding

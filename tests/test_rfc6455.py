@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.gateway_process import GatewayProcess, token, unique
+from tests.gateway_process import GatewayProcess, unique
 from tests.raw_ws import (
     BINARY,
     CLOSE,
@@ -17,21 +17,13 @@ from tests.raw_ws import (
     TEXT,
     Frame,
     RawSocket,
+    connect_command,
     frame,
+    signed_in,
     text,
 )
 
 STATS = {"id": 9, "presence_stats": {"channel": "lobby:nobody"}}
-
-
-async def signed_in(gateway: GatewayProcess, **headers: str) -> RawSocket:
-    socket = await RawSocket.open(gateway.websocket_port, **headers)
-    await socket.connect(token(unique("rfc")))
-    return socket
-
-
-def connect_command() -> bytes:
-    return json.dumps({"id": 1, "connect": {"token": token(unique("rfc"))}}).encode()
 
 
 # ---------------------------------------------------------------------------- messages

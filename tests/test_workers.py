@@ -25,6 +25,7 @@ from tests.worker_world import (
     api,
     people,
     ready,
+    refusal,
     result,
     sockets,
     token,
@@ -253,25 +254,12 @@ def test_a_port_that_is_taken(redis: RedisServer, tmp_path: Path, listener: str)
         config = re.sub(
             rf"(?m)^{listener} = .*$", f'{listener} = "127.0.0.1:{port}"', gateway_toml(redis.url)
         )
-        line = _refusal(Team(tmp_path, config))
+        line = refusal(Team(tmp_path, config))
     assert f'listen.{listener} = "127.0.0.1:{port}": Address already in use' in line
 
 
 def test_workers_without_redis(tmp_path: Path) -> None:
-    assert "--workers 2 needs redis.url" in _refusal(Team(tmp_path, gateway_toml("")))
-
-
-def _refusal(team: Team) -> str:
-    """The one line with which it ends."""
-    try:
-        team.spawn()
-        assert team.wait(START) == 1
-    finally:
-        team.close()
-    lines = team.log().splitlines()
-    assert len(lines) == 1, team.log()
-    assert lines[0].startswith("gateway cannot start: ")
-    return lines[0]
+    assert "--workers 2 needs redis.url" in refusal(Team(tmp_path, gateway_toml("")))
 
 
 @pytest.mark.parametrize("only", ["http", "websocket"])

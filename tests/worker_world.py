@@ -12,6 +12,7 @@ import httpx
 
 from chaos.team import API_KEY, HMAC_SECRET, Team, readiness
 from gateway.auth.token_maker import make_token
+from tests import timing
 from tests.raw_ws import RawSocket, request
 from tests.sdk.phone import Phone
 from tests.sdk.python_phone import PythonPhone
@@ -55,17 +56,24 @@ async def result(team: Team, method: str, /, **params: Any) -> dict[str, Any]:
     return dict(answer["result"])
 
 
+def refusal(team: Team) -> str:
+    """The one line with which `gateway serve` ends."""
+    try:
+        team.spawn()
+        assert team.wait(START) == 1
+    finally:
+        team.close()
+    lines = team.log().splitlines()
+    assert len(lines) == 1, team.log()
+    assert lines[0].startswith("gateway cannot start: ")
+    return lines[0]
+
+
 async def until(
-    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], what: str, patience: float = PATIENCE
+    condition: Callable[[], bool] | Callable[[], Awaitable[bool]], what: str, within: float = PATIENCE
 ) -> None:
-    """Poll `condition` until it holds; fails with `what` after `patience` seconds."""
-    deadline = time.monotonic() + patience
-    while True:
-        holds = condition()
-        if holds if isinstance(holds, bool) else await holds:
-            return
-        assert time.monotonic() < deadline, f"waited in vain for: {what}"
-        await asyncio.sleep(20 * MS)
+    """`timing.until` with the patience that several processes need."""
+    await timing.until(condition, what, within=within)
 
 
 async def ready(port: int) -> bool:

@@ -9,7 +9,8 @@ Who is not WeChat learns nothing: one answer, 403, for everything that can be wr
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -136,33 +137,30 @@ class CallbackDesk:
             self._handling -= 1
 
     async def _publish(self, app: CallbackApp, event: WeChatEvent) -> None:
-        if not app.channel:
-            return
-        try:
-            await self._node.publish(app.channel, msgspec.json.encode(event))
-        except (ClientError, UpstreamError) as error:
-            log.warning(
-                "a message of WeChat was not published",
-                appid=event.appid,
-                type=event.type,
-                event_name=event.event,
-                problem=error.detail,
-            )
+        if app.channel:
+            with _told(event, "a message of WeChat was not published"):
+                await self._node.publish(app.channel, msgspec.json.encode(event))
 
     async def _tell_backend(self, event: WeChatEvent) -> None:
         work = self._backend.handle_wechat_event(event)
-        if work is None:
-            return
-        try:
-            await work
-        except (ClientError, UpstreamError) as error:
-            log.warning(
-                "a message of WeChat was not handled",
-                appid=event.appid,
-                type=event.type,
-                event_name=event.event,
-                problem=error.detail,
-            )
+        if work is not None:
+            with _told(event, "a message of WeChat was not handled"):
+                await work
+
+
+@contextlib.contextmanager
+def _told(event: WeChatEvent, line: str) -> Iterator[None]:
+    """A failure is told to the operator: WeChat has its answer already."""
+    try:
+        yield
+    except (ClientError, UpstreamError) as error:
+        log.warning(
+            line,
+            appid=event.appid,
+            type=event.type,
+            event_name=event.event,
+            problem=error.detail,
+        )
 
 
 def _parameters(*names: str) -> dict[str, Any]:

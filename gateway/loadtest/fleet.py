@@ -53,12 +53,7 @@ class Fleet:
             assert process.stdin is not None  # noqa: S101
             process.stdin.close()
         for process in self._processes:
-            try:
-                async with asyncio.timeout(STOP_PATIENCE):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+            await gone(process, STOP_PATIENCE)
         await asyncio.gather(*self._readers)
 
     def order(self, order: Order) -> None:
@@ -106,3 +101,13 @@ class Fleet:
         async with self._news:
             self._broken = self._broken or text
             self._news.notify_all()
+
+
+async def gone(process: Process, patience: float) -> None:
+    """Wait for a process that was told to end, and end it where it does not."""
+    try:
+        async with asyncio.timeout(patience):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

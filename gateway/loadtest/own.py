@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway.errors import GatewayException
+from gateway.loadtest.fleet import gone
 from gateway.loadtest.target import Target, answers
 
 START_PATIENCE = 20.0
@@ -83,9 +84,4 @@ async def _ready(process: asyncio.subprocess.Process, url: str, log: Path) -> No
 async def _stop(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.terminate()
-    try:
-        async with asyncio.timeout(STOP_PATIENCE):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+    await gone(process, STOP_PATIENCE)

@@ -7,11 +7,9 @@ the user's inbox (`gateway.inbox.base`); here is only when somebody has to look.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
-from msgspec import Meta, Struct
-
-from gateway.wechat.subscribe_message import FieldName, FieldValue, SubscribeMessage, TemplateId
+from gateway.wechat.subscribe_message import Content, SubscribeMessage
 
 Scheduled = Literal["scheduled", "known", "full"]
 
@@ -36,20 +34,14 @@ STEPS: Final = ("notified", "delivered", "acknowledged", "sent", "uncertain", "l
 and `lost` becomes true; `late`: acknowledged after that; `again`: attempts repeated."""
 
 
-class Job(Struct, frozen=True):
+class Job(Content, frozen=True, kw_only=True):
     """The subscribe message of one notification, without its addressee."""
 
     appid: str
-    template_id: TemplateId
-    data: Annotated[dict[FieldName, FieldValue], Meta(min_length=1, max_length=20)]
-    page: Annotated[str, Meta(max_length=1024)] = ""
-    miniprogram_state: Literal["developer", "trial", "formal"] = "formal"
-    lang: Literal["zh_CN", "en_US", "zh_HK", "zh_TW"] = "zh_CN"
 
     def message(self, openid: str) -> SubscribeMessage:
-        return SubscribeMessage(
-            openid, self.template_id, self.data, self.page, self.miniprogram_state, self.lang
-        )
+        content = {name: getattr(self, name) for name in Content.__struct_fields__}
+        return SubscribeMessage(touser=openid, **content)
 
 
 class NotifyStore(Protocol):

@@ -42,15 +42,20 @@ Reason = Literal[
 """Why a message was not sent, or may not have been."""
 
 
-class SubscribeMessage(Struct, frozen=True):
-    """One message; `miniprogram_state` says which version of the mini-program it opens."""
+class Content(Struct, frozen=True, kw_only=True):
+    """What a message says; `miniprogram_state`: which version of the mini-program it opens."""
 
-    touser: str
     template_id: TemplateId
     data: Annotated[dict[FieldName, FieldValue], Meta(min_length=1, max_length=20)]
     page: Annotated[str, Meta(max_length=1024)] = ""
     miniprogram_state: Literal["developer", "trial", "formal"] = "formal"
     lang: Literal["zh_CN", "en_US", "zh_HK", "zh_TW"] = "zh_CN"
+
+
+class SubscribeMessage(Content, frozen=True, kw_only=True):
+    """One message to one user."""
+
+    touser: str
 
     def body(self) -> dict[str, Any]:
         """As WeChat takes it."""

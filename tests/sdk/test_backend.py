@@ -93,12 +93,12 @@ async def test_what_passes_is_asked_for_again(make_phone: MakePhone) -> None:
         shop.trouble = ConnectionRefusedError("the database is away")
         phone = await make_phone(world.socket)
         await phone.act("connect")
-        await until(lambda: shop.asked >= 2, 10_000 * MS)
+        await until(lambda: shop.asked >= 2, within=10_000 * MS)
         shop.trouble = None
         await phone.event("connected")
         shop.trouble, shop.asked = ConnectionRefusedError("away again"), 0
         await phone.act("subscribe", channel="chat:1")
-        await until(lambda: shop.asked >= 2, 10_000 * MS)
+        await until(lambda: shop.asked >= 2, within=10_000 * MS)
         shop.trouble = None
         await phone.event("subscribed", channel="chat:1")
         await phone.stop()
