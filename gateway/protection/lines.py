@@ -25,6 +25,7 @@ _SECRET_NAMES: Final = re.compile(
     re.IGNORECASE,
 )
 _SECRET_VALUE: Final = re.compile(r"[A-Za-z0-9_-]{43}|eyJ[\w-]*\.[\w-]+\.[\w-]*")
+_SECRET_WITHIN: Final = re.compile(r"(?<![\w-])(?:[A-Za-z0-9_-]{43}(?![\w-])|eyJ[\w-]*\.[\w-]+(?:\.[\w-]*)?)")
 _SECRET_PART: Final = re.compile(r"((?:signature|token|code|access_token|api_key)=)[^&\s\"']+", re.IGNORECASE)
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -120,4 +121,5 @@ def hide(text: str) -> str:
     """A text without what opens a door, and without what is too far behind to be shown."""
     if _SECRET_VALUE.fullmatch(text):
         return HIDDEN
-    return _SECRET_PART.sub(rf"\1{HIDDEN}", text[: PAYLOAD_LIMIT + 1])
+    near = text[: PAYLOAD_LIMIT + 100]  # so that a token that begins in what is shown is known as one
+    return _SECRET_PART.sub(rf"\1{HIDDEN}", _SECRET_WITHIN.sub(HIDDEN, near))[: PAYLOAD_LIMIT + 1]
