@@ -20,13 +20,13 @@ from gateway.assembly.parts import Parts, build
 from gateway.backend.base import Backend
 from gateway.config import ChannelOptions, ConfigError, Settings
 from gateway.errors import DISCONNECT_SHUTDOWN
+from gateway.http.api_online import OnlineMethods
 from gateway.http.app import build_public_app
 from gateway.http.dashboard import Dashboard
 from gateway.http.dev import DevPage
 from gateway.http.internal import InternalApp
 from gateway.http.listener import HTTPListener
 from gateway.http.local import LocalHosts
-from gateway.http.online_api import OnlineMethods
 from gateway.http.ops import OpsApp
 from gateway.http.server_api import ServerAPI
 from gateway.http.trace import TraceApp

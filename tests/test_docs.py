@@ -25,7 +25,8 @@ from gateway.config.rows import section_models
 from gateway.config.tree import CONFIG_VARIABLE
 from gateway.config.units import parse_duration, parse_size
 from gateway.errors import DISCONNECTS, ERRORS, Unsubscribe
-from gateway.metrics import API_METHODS, OTHER, Metrics
+from gateway.metrics import Metrics
+from gateway.metrics.labels import API_METHODS, OTHER
 from tests.dev_gateway import DevGateway, dev_gateway
 from tests.gateway_process import ROOT, unique
 from tests.timing import MS, until

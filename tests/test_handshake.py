@@ -15,7 +15,7 @@ from websockets.http11 import Response
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from gateway.metrics import HANDSHAKES
+from gateway.metrics.labels import HANDSHAKES
 from gateway.websocket.handshake import HEAD_LIMIT, PATH, Handshakes, Opened
 from gateway.websocket.peers import Peers
 

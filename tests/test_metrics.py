@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway import metrics as module
 from gateway.errors import DISCONNECTS, ERRORS
 from gateway.metrics import Counts, Metrics
+from gateway.metrics import labels as module
 from gateway.protocol import Request, decode
 from gateway.version import __version__
 from gateway.wechat.api import Outcome

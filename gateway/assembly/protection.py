@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gateway.auth.sessions import SessionStore
 from gateway.brokers.base import PresenceStore
 from gateway.config import Settings
-from gateway.http.protection_api import ProtectionMethods
+from gateway.http.api_protection import ProtectionMethods
 from gateway.node.node import Node
 from gateway.protection.addresses import AddressConnections
 from gateway.protection.audit import Audit, AuditLog

@@ -1,7 +1,7 @@
 """The methods of the server API: what each takes, what each answers; nothing of HTTP.
 
-Parameters are decoded into the structs below: wrong types do not decode. What decodes and still makes no
-sense, or is beyond a limit, is the caller's `ClientError` with error 107, and says what is wrong.
+Parameters are decoded into the structs of `api_shapes`: wrong types do not decode. What decodes and still
+makes no sense, or is beyond a limit, is the caller's `ClientError` with error 107, and says what is wrong.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw, Struct
 
 from gateway.brokers.base import HistoryFilter
 from gateway.config.units import parse_duration
@@ -25,21 +25,38 @@ from gateway.errors import (
     ClientError,
     Disconnect,
 )
+from gateway.http.api_shapes import (
+    Advice,
+    Broadcast,
+    BroadcastAll,
+    ChannelInfo,
+    ChannelsResult,
+    DisconnectUser,
+    InfoResult,
+    Nothing,
+    OneChannel,
+    Pattern,
+    Payload,
+    Publish,
+    Published,
+    ReadHistory,
+    Refresh,
+    StatsResult,
+    Subscribe,
+    Unsubscribe,
+    Whose,
+)
 from gateway.http.fan import run_all
 from gateway.inbox.service import Inbox
-from gateway.node.cluster import NodeInfo, Target
+from gateway.node.cluster import Target
 from gateway.node.node import Node, SubscribeOptions
 from gateway.node.publications import PublishRequestOptions
-from gateway.node.stats import NodeStats
 from gateway.protocol import (
-    EMPTY_RAW,
     EmptyResult,
     HistoryResult,
-    Offset,
     PresenceResult,
     PresenceStatsResult,
     Publication,
-    StreamPosition,
     one_line,
 )
 
@@ -54,139 +71,8 @@ ID_SIZE: Final = 255
 """Characters of a user, client, session, appid and pattern."""
 WHITELIST_LIMIT: Final = 1000
 
-Expiry = Annotated[int, Meta(ge=0, le=2**53)]
-"""Seconds since 1970; 0: never."""
-
 _EMPTY: Final = EmptyResult()
 _encode: Final = msgspec.json.Encoder().encode
-
-
-# ---------------------------------------------------------------------------- parameters
-class _Payload(Struct, frozen=True):
-    data: Raw = EMPTY_RAW
-    b64data: str = ""
-    skip_history: bool = False
-    tags: dict[str, str] | None = None
-    idempotency_key: str = ""
-    delta: bool = False
-    version: Offset = 0
-    version_epoch: str = ""
-    ack: bool = False
-    ack_ttl: float | str = 0.0
-
-
-class Publish(_Payload, frozen=True):
-    channel: str = ""
-
-
-class Broadcast(_Payload, frozen=True):
-    channels: list[str] = []
-
-
-class BroadcastAll(Struct, frozen=True):
-    data: Raw = EMPTY_RAW
-    b64data: str = ""
-    appid: str = ""
-
-
-class Flag(Struct, frozen=True):
-    value: bool = False
-
-
-class Override(Struct, frozen=True):
-    presence: Flag | None = None
-    join_leave: Flag | None = None
-    force_push_join_leave: Flag | None = None
-    force_positioning: Flag | None = None
-    force_recovery: Flag | None = None
-
-
-class _Whose(Struct, frozen=True):
-    user: str = ""
-    client: str = ""
-    session: str = ""
-
-
-class Subscribe(_Whose, frozen=True):
-    channel: str = ""
-    info: Raw = EMPTY_RAW
-    b64info: str = ""
-    data: Raw = EMPTY_RAW
-    b64data: str = ""
-    expire_at: Expiry = 0
-    recover_since: StreamPosition | None = None
-    override: Override | None = None
-
-
-class Unsubscribe(_Whose, frozen=True):
-    channel: str = ""
-
-
-class Advice(Struct, frozen=True):
-    code: int = 0
-    reason: str = ""
-
-
-class DisconnectUser(_Whose, frozen=True):
-    whitelist: list[str] = []
-    disconnect: Advice | None = None
-
-
-class Refresh(_Whose, frozen=True):
-    expired: bool = False
-    expire_at: Expiry = 0
-    info: Raw = EMPTY_RAW
-
-
-class OneChannel(Struct, frozen=True):
-    channel: str = ""
-
-
-class ReadHistory(Struct, frozen=True):
-    channel: str = ""
-    limit: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] = 0
-    since: StreamPosition | None = None
-    reverse: bool = False
-
-
-class Pattern(Struct, frozen=True):
-    pattern: str = ""
-
-
-class Nothing(Struct, frozen=True):
-    """`info` and `stats` take no parameters."""
-
-
-# ---------------------------------------------------------------------------- results
-class Published(Struct, frozen=True, omit_defaults=True):
-    offset: int = 0
-    epoch: str = ""
-    id: str = ""
-
-
-class ChannelInfo(Struct, frozen=True):
-    num_clients: int
-
-
-class ChannelsResult(Struct, frozen=True, omit_defaults=True):
-    """`missing`: ids of nodes that did not answer in time, so that their subscribers are not counted."""
-
-    channels: dict[str, ChannelInfo]
-    missing: list[str] = []
-
-
-class InfoResult(Struct, frozen=True, omit_defaults=True):
-    """`missing`: ids of nodes that were there a moment ago and did not answer."""
-
-    nodes: list[NodeInfo]
-    missing: list[str] = []
-
-
-class StatsResult(Struct, frozen=True, omit_defaults=True):
-    """`missing`: as in `InfoResult`."""
-
-    nodes: list[NodeStats]
-    missing: list[str] = []
 
 
 Handler = Callable[[Any], Awaitable[Struct | Raw]]
@@ -240,7 +126,7 @@ class Methods:
         return await self._publish_to(_channel(request.channel), data, options, request)
 
     async def _publish_to(
-        self, channel: str, data: bytes, options: PublishRequestOptions, request: _Payload
+        self, channel: str, data: bytes, options: PublishRequestOptions, request: Payload
     ) -> Published:
         if request.ack:
             return Published(id=await self._publish_letter(channel, data, options, request))
@@ -248,7 +134,7 @@ class Methods:
         return Published(result.offset, result.epoch)
 
     async def _publish_letter(
-        self, channel: str, data: bytes, options: PublishRequestOptions, request: _Payload
+        self, channel: str, data: bytes, options: PublishRequestOptions, request: Payload
     ) -> str:
         """To one user, until it is acknowledged; the id."""
         if self._inbox is None:
@@ -402,7 +288,7 @@ def _options(request: Publish | Broadcast) -> PublishRequestOptions:
     )
 
 
-def _target(request: _Whose) -> Target:
+def _target(request: Whose) -> Target:
     _limit("user", request.user, ID_SIZE)
     _limit("client", request.client, ID_SIZE)
     _limit("session", request.session, ID_SIZE)

@@ -22,7 +22,8 @@ from gateway.errors import (
     ERROR_NOT_AVAILABLE,
     ClientError,
 )
-from gateway.http.api_methods import ID_SIZE, Expiry, Method
+from gateway.http.api_methods import ID_SIZE, Method
+from gateway.http.api_shapes import Expiry
 from gateway.node.cluster import Target
 from gateway.node.node import Node
 from gateway.protection.audit import Audit, AuditPage
