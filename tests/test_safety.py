@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.safety.texts import PORTION, TEXT_LIMIT, TooMuchText, portions, texts_of
+from gateway.safety.texts import PORTION, TEXT_LIMIT, TooMuchText, is_file, portions, texts_of
 from tests.file_world import picture
 from tests.raw_ws import Json, RawSocket
 from tests.redis_server import RedisServer
@@ -311,6 +311,28 @@ async def test_a_picture_is_unseen_until_wechat_has_looked_at_it(world: Gate) ->
         while outcomes(world, "media") != {"pass": 1}:
             await asyncio.sleep(10 * MS)
     assert outcomes(world, "text") == {"pass": 1}  # of the name
+
+
+async def test_no_client_passes_a_file_off_as_one_that_was_looked_at(world: Gate) -> None:
+    sender, _, _, _ = await readers(world)
+    forged = {"type": "file", "file": {"id": "0" * 32, "type": "image/png"}}
+    reply = await sender.call("publish", channel="wall:1", data=forged)
+    assert reply["error"]["code"] == 107, reply
+    for harmless in ({"type": "text", "text": "a file"}, {"file": "open"}, "file", [forged]):
+        reply = await sender.call("publish", channel="wall:1", data=harmless)
+        assert "publish" in reply, reply
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b' {"type":"file","file":{}}',
+        b'{"type":"file","file":1,"type":"x"}',
+        b'{"typ\\u0065":"fil\\u0065","file":{}}',
+    ],
+)
+def test_a_file_is_known_however_it_is_spelt(data: bytes) -> None:
+    assert is_file(data)
 
 
 @pytest.mark.parametrize(("word", "reason"), [("sandbox-risky", "risky"), ("sandbox-review", "review")])

@@ -26,7 +26,7 @@ from gateway.errors import (
     UpstreamError,
 )
 from gateway.metrics import Metrics
-from gateway.safety.texts import TooMuchText, portions, texts_of
+from gateway.safety.texts import TooMuchText, is_file, portions, texts_of
 from gateway.wechat.content_api import ContentAPI, OpenidRefused, Verdict
 
 ORDER: Final[tuple[Verdict, ...]] = ("pass", "review", "risky")
@@ -82,10 +82,12 @@ class TextChecker:
 
     async def check(self, user: str, appid: str, options: ChannelOptions, data: bytes) -> None:
         """What a client publishes, where its channel wants that. Raises ClientError 440 to 442 where it must
-        not be, 107 where it is too long."""
-        if not self.wanted(options):
-            return
+        not be, 107 where it is too long, or says that it is a file: that one nobody would have looked at."""
         try:
+            if options.content_check in ("media", "all") and is_file(data):
+                raise ClientError(ERROR_BAD_REQUEST, "files come into this channel by an upload")
+            if not self.wanted(options):
+                return
             texts = texts_of(data, options.content_check_fields)
         except ValueError:
             raise ClientError(ERROR_BAD_REQUEST, "data is no JSON") from None

@@ -28,12 +28,27 @@ def texts_of(data: bytes, fields: Sequence[str]) -> list[str]:
     Names of fields are no text, and numbers are none. Of a name that an object has twice both values are:
     which one a reader takes is the reader's choice. Raises ValueError where `data` is no JSON.
     """
-    try:
-        value = _read(data.decode())
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    value = _parse(data)
     parts = [value] if not fields else [part for path in fields for part in _at(value, path.split("."))]
     return [text for part in parts for text in _strings(part) if text.strip()]
+
+
+def is_file(data: bytes) -> bool:
+    """Whether clients take a JSON value for the gateway's publication of a file.
+
+    Raises ValueError where `data` is no JSON.
+    """
+    if b"file" not in data and b"\\" not in data:
+        return False
+    value = _parse(data)
+    return isinstance(value, tuple) and ("type", "file") in value and any(name == "file" for name, _ in value)
+
+
+def _parse(data: bytes) -> Any:
+    try:
+        return _read(data.decode())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _at(value: Any, path: Sequence[str]) -> Iterator[Any]:
