@@ -16,8 +16,6 @@ from tests.inbox_phones import KEY, Backend, backend
 from tests.redis_server import Proxy, shared_servers
 from tests.timing import MS, until
 
-Inboxes = dict[str, Any]
-
 
 @pytest.fixture(params=["memory", "redis"])
 async def team(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
