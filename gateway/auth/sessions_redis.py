@@ -7,7 +7,7 @@ happens at the same time. A token's hash leads to its user by a key of its own, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from gateway.auth.sessions import (
     MAX_SESSIONS_PER_USER,
@@ -18,8 +18,10 @@ from gateway.auth.sessions import (
     new_token,
     token_hash,
 )
-from gateway.brokers.redis_keys import SESSION, Request, Word, milliseconds
+from gateway.brokers.redis_keys import Request, Script, Word, milliseconds
 from gateway.brokers.redis_topology import Topology
+
+SCRIPT: Final = Script("session.lua", "gateway.auth")
 
 
 class RedisSessionStore:
@@ -118,7 +120,7 @@ class RedisSessionStore:
     async def _script(self, action: str, appid: str, openid: str, *words: Word) -> Any:
         user = f"{appid}:{openid}"
         key = f"{self._topology.keys.prefix}:sessions:{{{user}}}"
-        request = Request((1, key, action, repr(self._now()), *words), True, SESSION)
+        request = Request((1, key, action, repr(self._now()), *words), True, SCRIPT)
         return await self._topology.call(user, request)
 
 

@@ -15,7 +15,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -29,22 +29,24 @@ NULL: Final = raw(None)
 
 
 class Script:
-    """One Lua file, in `lua` of a package, and the digest under which Redis remembers it."""
+    """One Lua file, in `lua` of a package, and the digest under which Redis remembers it.
+
+    Attributes:
+        all: the scripts of every room that is imported; each server gets them before it is used.
+    """
+
+    all: ClassVar[list[Script]] = []
 
     def __init__(self, name: str, package: str = "gateway.brokers") -> None:
         self.source = files(package).joinpath("lua", name).read_text(encoding="utf-8")
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+        self.all.append(self)
 
 
 PUBLISH: Final = Script("publish.lua")
 HISTORY: Final = Script("history.lua")
 PRESENCE: Final = Script("presence.lua")
-SESSION: Final = Script("session.lua")
-EXPIRE_ENTRY: Final = Script("expire_entry.lua")
 INBOX: Final = Script("inbox.lua")
-NOTIFY: Final = Script("notify.lua")
-TALLY: Final = Script("tally.lua")
-SCRIPTS: Final = (PUBLISH, HISTORY, PRESENCE, SESSION, EXPIRE_ENTRY, INBOX, NOTIFY, TALLY)
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ from gateway.brokers.redis_connection import (
     pack,
 )
 from gateway.brokers.redis_handshake import check_server, explain, open_connection
-from gateway.brokers.redis_keys import SCRIPTS, Request
+from gateway.brokers.redis_keys import Request, Script
 from gateway.brokers.redis_url import Endpoint
 from gateway.errors import UpstreamError
 
@@ -216,7 +216,7 @@ class Server:
     async def _connect_commands(self) -> Connection:
         connection, endpoint = await self._enter(partial(Connection, self._tuning.timeout))
         try:
-            for script in SCRIPTS:
+            for script in Script.all:
                 await connection.command("SCRIPT", "LOAD", script.source)
         except CommandFailure as failure:
             connection.abort("the sign-in failed")

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from gateway.brokers.redis_keys import TALLY, Keys, Request, Word
+from gateway.brokers.redis_keys import Keys, Request, Script, Word
 from gateway.brokers.redis_topology import Topology
 from gateway.config.units import DAY
+
+SCRIPT: Final = Script("tally.lua", "gateway.inbox")
 
 HOUR: Final = 3_600_000
 """Milliseconds."""
@@ -47,7 +49,7 @@ def sums_request(keys: Keys, hour: int, changes: Mapping[int, int]) -> Request:
     words: list[Word] = [1, f"{keys.prefix}:inbox_total:{{{SLOT}}}", hour, KEPT]
     for name, change in changes.items():
         words += [name, change]
-    return Request(tuple(words), not changes, TALLY)
+    return Request(tuple(words), not changes, SCRIPT)
 
 
 class RedisTotals:

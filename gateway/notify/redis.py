@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from gateway.brokers.redis_keys import NOTIFY, Request, Word, milliseconds
+from gateway.brokers.redis_keys import Request, Script, Word, milliseconds
 from gateway.brokers.redis_topology import Topology
 from gateway.config.units import DAY
 from gateway.notify.base import Scheduled
 from gateway.notify.memory import DAYS
+
+SCRIPT: Final = Script("notify.lua", "gateway.notify")
 
 TAG: Final = "notify"
 """All of it lives in one slot."""
@@ -34,7 +36,7 @@ class RedisNotifyStore:
 
     async def _call(self, *words: Word, repeatable: bool = True) -> Any:
         keys = (self._name("due"), self._name("jobs"))
-        return await self._topology.call(TAG, Request((2, *keys, *words), repeatable, NOTIFY))
+        return await self._topology.call(TAG, Request((2, *keys, *words), repeatable, SCRIPT))
 
     async def schedule(self, delivery: str, due: int, job: bytes, most: int) -> Scheduled:
         """See `NotifyStore`."""
@@ -66,13 +68,13 @@ class RedisNotifyStore:
         words: list[Word] = [1, self._day(day), "count", milliseconds(DAYS * DAY)]
         for name, number in counts.items():
             words += [name, number]
-        await self._topology.call(TAG, Request(tuple(words), False, NOTIFY))
+        await self._topology.call(TAG, Request(tuple(words), False, SCRIPT))
 
     async def counts(self, days: Sequence[int]) -> list[dict[str, int]]:
         """See `NotifyStore`."""
         answers = []
         for day in days:
-            reply = await self._topology.call(TAG, Request((1, self._day(day), "counts"), True, NOTIFY))
+            reply = await self._topology.call(TAG, Request((1, self._day(day), "counts"), True, SCRIPT))
             answers.append({reply[i].decode(): int(reply[i + 1]) for i in range(0, len(reply), 2)})
         return answers
 
@@ -83,9 +85,9 @@ class RedisNotifyStore:
     async def stop(self, appid: str, seconds: float) -> None:
         """See `NotifyStore`."""
         words = (1, self._stop(appid), "stop", milliseconds(seconds))
-        await self._topology.call(TAG, Request(words, True, NOTIFY))
+        await self._topology.call(TAG, Request(words, True, SCRIPT))
 
     async def stopped(self, appid: str) -> bool:
         """See `NotifyStore`."""
-        reply = await self._topology.call(TAG, Request((1, self._stop(appid), "stopped"), True, NOTIFY))
+        reply = await self._topology.call(TAG, Request((1, self._stop(appid), "stopped"), True, SCRIPT))
         return bool(reply)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from zlib import crc32
 
 from gateway.backend.base import UserEvent, UserEventKind
@@ -20,7 +20,7 @@ from gateway.online.machine import Partition
 PARTITIONS = 16
 """In Redis: as many as there may be servers that share the users evenly; every node needs the same."""
 
-SCRIPT = Script("online.lua", "gateway.online")
+SCRIPT: Final = Script("online.lua", "gateway.online")
 
 
 class OnlineStore(Protocol):

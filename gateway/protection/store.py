@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, Protocol
 
-from gateway.brokers.redis_keys import EXPIRE_ENTRY, Request
+from gateway.brokers.redis_keys import Request, Script
 from gateway.brokers.redis_topology import Topology
+
+SCRIPT: Final = Script("expire_entry.lua", "gateway.protection")
 
 PAGE: Final = 500
 """Entries that are read or written at a time."""
@@ -141,7 +143,7 @@ class RedisListStore:
 
     async def expire(self, name: str, key: str, value: bytes) -> None:
         """See `ListStore.expire`."""
-        request = Request((1, self._key(name), key, value), True, EXPIRE_ENTRY)
+        request = Request((1, self._key(name), key, value), True, SCRIPT)
         await self._topology.call(name, request)
 
     async def count(self, name: str) -> int:
