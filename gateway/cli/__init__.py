@@ -71,6 +71,10 @@ def dev(
     """Everything in one process, nothing to install: memory broker, sandbox WeChat, a page to try it on.
 
     Signs anybody in as anybody: for laptops and tests.
+
+    \b
+      gateway dev                    then open the page that it names
+      gateway dev shop:gw --reload   with your handlers, again when a file changes
     """
     if reload:
         from gateway.cli.reload import run_reloading
@@ -107,8 +111,14 @@ def serve(
 ) -> None:
     """Run the gateway as gateway.toml and GATEWAY_* variables say.
 
-    See `gateway config docs` for every key, and `gateway config check` before a deployment. SIGHUP reads the
-    configuration again without closing a socket.
+    `gateway config docs` has every key; `gateway config check` comes before a deployment.
+
+    SIGHUP reads the configuration again without closing a socket.
+
+    \b
+      gateway serve                          one process
+      gateway serve shop:gw --workers 4      your handlers in four, joined by Redis
+      gateway serve --only http              for a machine of its own
     """
     path, loaded = load_or_exit(config)
     if only not in ("", "websocket", "http"):

@@ -42,6 +42,11 @@ def doctor(
 ) -> None:
     """Look at a server as a phone does, from DNS to the idle socket, and say how to fix what is wrong.
 
+    \b
+      gateway doctor --domain api.example.com
+      gateway doctor --domain api.example.com --resolve 203.0.113.7   before DNS
+      gateway doctor --domain api.example.com --idle 75               and stay
+
     Exit code 0: all is well. 1: it works, but see the lines with `!`. 2: phones will fail.
     """
     from rich.console import Console

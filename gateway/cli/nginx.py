@@ -67,6 +67,11 @@ def nginx(
 ) -> None:
     """Print an nginx site for this gateway: TLS, sockets, uploads, limits, JSON errors.
 
+    \b
+      gateway nginx --domain api.example.com --cert full.pem --key key.pem -o site.conf
+      gateway nginx --domain api.example.com --tls upstream    behind a load balancer
+      gateway nginx --domain api.example.com --part sysctl     the system's limits
+
     Its numbers come from gateway.toml. Write it again after a change there, then: nginx -t && nginx -s reload
     """
     from gateway.nginx.render import PARTS
