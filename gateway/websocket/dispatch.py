@@ -29,7 +29,7 @@ from gateway.protocol import Command, encode_error
 
 AT_A_TIME: Final = 64
 """Commands of one client that run in one turn of the loop, so that a full frame of them holds nobody up."""
-TURN: Final = 0.004
+TURN: Final = 0.001
 """Seconds after which those that stood in line give way before that: some are 64 KB of JSON to look into."""
 ROOM_INTERVAL: Final = 0.02
 """Seconds between two looks whether a client that reads slowly has taken what it was answered."""
