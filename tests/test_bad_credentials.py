@@ -116,7 +116,7 @@ async def test_a_token_of_nobody(gateway: GatewayProcess) -> None:
 
 
 # ---------------------------------------------------------------------------- codes
-@pytest.mark.parametrize("code", ["", "x" * 10_000, "a b", "\x00", "代码", 5, True, [], {}, 1.5])
+@pytest.mark.parametrize("code", ["", "x" * 10_000, "a\tb", "\x00", "代码", 5, True, [], {}, 1.5])
 async def test_a_code_that_cannot_be_one_costs_no_call(gateway: GatewayProcess, code: object) -> None:
     before = await gateway.wechat_calls()
     async with await RawSocket.open(gateway.websocket_port) as socket:

@@ -35,6 +35,12 @@ def test_a_configuration_made_with_care_gets_no_advice() -> None:
         ),
         ("session", {"encryption_key": "00" * 32}, "session.encryption_key is an example's"),
         ("channels", {}, "phones can subscribe to their own channel only"),
+        (
+            "channels",
+            {"allow_subscribe_for_client": True, "history_size": 9, "history_ttl": "5m"},
+            "channels: it keeps a history, but phones that come back do not get what they missed",
+        ),
+        ("wechat", {"sandbox": True, "apps": REAL["wechat"]["apps"]}, "wechat.sandbox: anybody"),
     ],
 )
 def test_what_came_out_of_an_example_is_named(section: str, value: dict[str, Any], advice: str) -> None:

@@ -66,6 +66,25 @@ async def test_a_body_in_countless_pieces_holds_nobody_up() -> None:
     assert turns > pieces / PIECES_AT_A_TIME
 
 
+@pytest.mark.parametrize("body", [b"", b"oh no"])
+async def test_a_connection_on_which_the_server_failed_is_not_used_again(body: bytes) -> None:
+    """A server that failed often closes it a moment later, with the next request on it."""
+    connections = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        status = b"500 Internal Server Error" if connections == 1 else b"200 OK"
+        writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+        await reader.read()  # until the client lets go: a second request here has no answer
+
+    async with serve_raw(handler) as base_url, httpx.AsyncClient() as client:
+        first = await fetch(client, base_url, None, timeout=TIMEOUT, limit=100)
+        second = await fetch(client, base_url, None, timeout=TIMEOUT, limit=100)
+    assert (first.status, second.status, connections) == (500, 200, 2)
+
+
 async def test_parameters_join_the_query_of_the_url() -> None:
     async with serve_raw(http_answer(b"ok")) as base_url, httpx.AsyncClient() as client:
         seen: list[str] = []

@@ -132,6 +132,16 @@ async def test_a_code_lives_for_five_minutes(phone: Phone) -> None:
     assert (await phone.exchange(late))["errcode"] == 40029
 
 
+@pytest.mark.parametrize("code", ["0a1B2c3D4e5F6g7H8i9J0kLmNoPqRsTu", "the code is a mock one"])
+async def test_codes_of_the_developer_tools_sign_one_user_in(phone: Phone, code: str) -> None:
+    """A project runs there against the sandbox as it is, with an AppID or without."""
+    first = await phone.exchange(code)
+    again = await phone.exchange("0z9Y8x7W6v5U4t3S2r1Q0pOnMlKjIhGf")
+    assert first["openid"] == again["openid"]
+    assert first["openid"] != (await phone.exchange(await phone.login()))["openid"]
+    assert (await phone.exchange(code))["errcode"] == 40163
+
+
 async def test_a_code_of_another_app_is_invalid_and_not_spent(phone: Phone) -> None:
     code = await phone.login()
     assert (await phone.exchange(code, OTHER_APP))["errcode"] == 40029

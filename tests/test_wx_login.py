@@ -136,7 +136,7 @@ BAD_BODIES: list[bytes] = [
     b'{"code":""}',
     b'{"code":[]}',
     b'{"code":{"a":1}}',
-    b'{"code":"a b"}',
+    b'{"code":"a\tb"}',
     b'{"code":"\xff"}',
     b'{"code":"\\ud800"}',
     b'{"code":"\\u0000"}',

@@ -35,7 +35,7 @@ CODE_LIFETIME = 300.0
 MAX_CLAIMS = 100_000
 """Codes remembered by one process: 330 sign-ins a second, each for five minutes."""
 
-_CODE = re.compile(r"[\x21-\x7e]{1,256}")
+_CODE = re.compile(r"[\x20-\x7e]{1,256}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class SignIn:
         """
         api = self._app(appid)
         if not isinstance(code, str) or not _CODE.fullmatch(code):
-            raise ClientError(ERROR_BAD_REQUEST, "code is not a string of 1 to 256 printable characters")
+            raise ClientError(ERROR_BAD_REQUEST, "code is no string of 1 to 256 printable ASCII characters")
         key = _claim_key(api.app.appid, code)
         network = network_of(ip)
         if key not in self._in_flight:

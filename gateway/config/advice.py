@@ -9,7 +9,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator
 
-from gateway.config.rows import Settings
+from gateway.config.rows import ChannelOptions, Settings
 
 Advice = Callable[[Settings], Iterator[str]]
 ADVICE: list[Advice] = []
@@ -70,3 +70,26 @@ def somebody_may_subscribe(settings: Settings) -> Iterator[str]:
             "channels: phones can subscribe to their own channel only; "
             "allow_subscribe_for_client = true opens a namespace to them"
         )
+
+
+@advice
+def sandbox_is_for_laptops(settings: Settings) -> Iterator[str]:
+    """In the sandbox anybody signs in as anybody."""
+    if settings.wechat.sandbox:
+        yield "wechat.sandbox: anybody signs in as anybody; set it to false, with an app of yours"
+
+
+@advice
+def histories_can_be_had(settings: Settings) -> Iterator[str]:
+    """A history that a phone can neither recover from nor read loses its messages without a word."""
+    channels = settings.channels
+    tables: dict[str, ChannelOptions] = {"channels": channels}
+    tables |= {f"channels.namespaces.{name}": options for name, options in channels.namespaces.items()}
+    for name, options in tables.items():
+        open_to_phones = options.allow_subscribe_for_client or options.allow_user_limited_channels
+        readable = options.allow_history_for_client or options.allow_history_for_subscriber
+        if options.history_size and open_to_phones and not (options.force_recovery or readable):
+            yield (
+                f"{name}: it keeps a history, but phones that come back do not get what they missed; "
+                "set force_recovery = true"
+            )

@@ -23,7 +23,7 @@ PIECES_AT_A_TIME: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete answer, within the limit."""
+    """A complete answer, within the limit; the body of a server's failure (5xx) is left out."""
 
     status: int
     body: bytes = field(repr=False)
@@ -112,6 +112,10 @@ async def _exchange(
         timeout=timeout,
         follow_redirects=False,
     ) as response:
+        if response.status_code >= 500:
+            # Unread, so that the connection is closed: servers that failed often close it themselves, and the
+            # next request would be lost on it.
+            return Answer(response.status_code, b"")
         pieces = 0
         async for chunk in response.aiter_raw():
             body += chunk
