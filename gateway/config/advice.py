@@ -9,7 +9,8 @@ import itertools
 import re
 from collections.abc import Callable, Iterator
 
-from gateway.config.rows import ChannelOptions, Settings
+from gateway.config.channels import ChannelOptions
+from gateway.config.rows import Settings
 
 Advice = Callable[[Settings], Iterator[str]]
 ADVICE: list[Advice] = []
