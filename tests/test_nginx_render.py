@@ -126,8 +126,9 @@ def test_several_nodes_and_source_addresses() -> None:
 
 
 def test_limits_for_many_sockets() -> None:
-    site = Site(DOMAIN, connections=100_000)
+    site = Site(DOMAIN, connections=100_000, logs="/srv/logs")
     main, limits = render_main(site, settings()), render_limits(site, settings())
+    assert value(main, "error_log") == "/srv/logs/error.log"
     assert int(value(main, "worker_connections")) > 2 * 100_000
     assert int(value(main, "worker_rlimit_nofile")) > int(value(main, "worker_connections"))
     assert f"LimitNOFILE={value(main, 'worker_rlimit_nofile')}" in limits

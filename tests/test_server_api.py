@@ -604,6 +604,18 @@ class FailingBroker(MemoryBroker):
         raise RuntimeError("a secret that must stay here")
 
 
+class BrokerAway(FailingBroker):
+    """Known to be away: `/readyz` says it."""
+
+    problem = "Redis at 10.0.0.5:6379: connection refused"
+
+
+async def test_while_redis_is_away_the_caller_is_told_where_to_look() -> None:
+    async with running_world(broker=BrokerAway()) as world:
+        told = await world.error("publish", {"channel": "news", "data": 1})
+    assert told == {"code": 100, "message": "internal server error: /readyz says why"}
+
+
 async def test_trouble_is_error_100_and_keeps_its_details_to_itself() -> None:
     # Captured, not printed: the console's tracebacks read source files.
     with structlog.testing.capture_logs() as lines:

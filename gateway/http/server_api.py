@@ -106,6 +106,7 @@ class ServerAPI:
     ) -> None:
         """`more`: methods of other rooms, each like `Methods.table`. `audit` hears of every call that does
         something to users. `inbox` keeps what wants to be acknowledged; without it that is refused."""
+        self._node = node
         self._metrics = metrics
         self._audit = audit
         self._refused = 0
@@ -278,7 +279,8 @@ class ServerAPI:
             raise Failed(reply, error.detail) from None
         except UpstreamError as error:
             # The detail is for the log: it may name hosts.
-            raise Failed(error.error) from error
+            away = self._node.problem and f"{error.error.message}: /readyz says why"
+            raise Failed(error.error, away) from error
         except Exception as error:
             log.exception("server API call failed")
             raise Failed(ERROR_INTERNAL) from error

@@ -74,7 +74,7 @@ def render_site(site: Site, settings: Settings) -> str:
 
 def render_main(site: Site, settings: Settings) -> str:
     """The main file for a machine that is nothing else."""
-    return _template("main").substitute(_limits(site, settings))
+    return _template("main").substitute({**_limits(site, settings), "logs": site.logs})
 
 
 def render_sysctl(site: Site, settings: Settings) -> str:
