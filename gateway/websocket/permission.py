@@ -116,6 +116,12 @@ class Permissions:
             raise ClientError(ERROR_NOT_AVAILABLE, "the channel keeps no presence")
         if access == "history" and not has_history(options):
             raise ClientError(ERROR_NOT_AVAILABLE, "the channel keeps no history")
-        if not self._rules.may(access, channel, options, Who(client.user, channel in client.subscriptions)):
-            raise ClientError(ERROR_PERMISSION_DENIED, f"the namespace does not allow {access} here")
+        subscribed = channel in client.subscriptions
+        if not self._rules.may(access, channel, options, Who(client.user, subscribed)):
+            detail = f"the namespace does not allow {access} here"
+            if not subscribed and self._rules.may(
+                access, channel, options, Who(client.user, subscribed=True)
+            ):
+                detail = f"subscribe first, the namespace allows {access} to subscribers"
+            raise ClientError(ERROR_PERMISSION_DENIED, detail)
         return options
