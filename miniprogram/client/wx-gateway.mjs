@@ -37,36 +37,27 @@ var LocalCode = {
 };
 var TEMPORARY = [1, 2, 3, 4, 5, 7, 100, 111, 400, 402, 426, 427];
 var ADVICE = {
-  100: "Try again later.",
-  101: "Sign in first.",
-  102: 'The namespace before the ":" is not configured on the gateway.',
-  103: "The options of the channel do not let this user do that.",
-  104: "No handler of the backend has this name.",
-  105: "Use the subscription that is there.",
-  106: "Unsubscribe from channels that no page shows.",
-  107: "Mend the call.",
-  108: "The channel has no history or presence, or nobody answers rpc.",
-  109: "Sign in again: connect() does it by itself.",
-  111: "Send less often, and try again later.",
-  400: "Try again later.",
-  401: "Stop, and say so to the user: WeChat blocked the account, another try changes nothing.",
-  402: "Try again later; the log of the gateway names the setting that is wrong.",
-  403: "Give createGateway the appid of this mini-program, and the gateway its secret.",
-  404: "Send less, or upload it as a file.",
-  405: "Call wx.getUserInfo again and send what it gives now; openData() does it by itself.",
-  406: "Ask the user for another tap on the button.",
-  420: "Choose a smaller file.",
-  421: "Choose a file of another type.",
-  422: "It is gone, or this user may not read it.",
-  423: "Try again tomorrow.",
-  424: "The backend does not accept this file.",
-  3500: "Sign in again: call connect().",
-  3501: "The gateway did not understand this client.",
-  3503: "The backend ended this connection: call connect() when the user wants to come back.",
-  3504: "Too many connections of this user: close the others.",
-  3505: "Unsubscribe from channels that no page shows.",
-  4500: "The user is connected elsewhere: call connect() when this phone is to take over.",
-  4501: "The user signed out: call connect() to sign in again."
+  100: ["internal server error", "Try again later."],
+  101: ["unauthorized", "Sign in first."],
+  104: ["method not found", "No handler of the backend has this name."],
+  106: ["limit exceeded", "Unsubscribe from channels that no page shows."],
+  109: ["token expired", "Sign in again: connect() does it by itself."],
+  111: ["too many requests", "Send less often, and try again later."],
+  401: ["WeChat refuses this user", "Stop, and say so to the user: WeChat blocked the account, another try changes nothing."],
+  402: ["sign-in is not available: the operator has been told", "Try again later; the log of the gateway names the setting that is wrong."],
+  403: ["unknown appid", "Give createGateway the appid of this mini-program, and the gateway its secret."],
+  404: ["message too large", "Send less, or upload it as a file."],
+  405: ["session_key_stale: sign in again with a new wx.login code", "Call wx.getUserInfo again and send what it gives now; openData() does it by itself."],
+  420: ["", "Choose a smaller file."],
+  421: ["", "Choose a file of another type."],
+  422: ["no such file", "It is gone, or this user may not read it."],
+  423: ["", "Try again tomorrow."],
+  3500: ["invalid token", "Sign in again: call connect()."],
+  3503: ["force disconnect", "The backend ended this connection: call connect() when the user wants to come back."],
+  3504: ["connection limit", "Too many connections of this user: close the others."],
+  3505: ["channel limit", "Unsubscribe from channels that no page shows."],
+  4500: ["replaced by a newer connection of this user", "Call connect() when this phone is to take over."],
+  4501: ["signed out", "Call connect() to sign in again."]
 };
 var GatewayError = class _GatewayError extends Error {
   constructor(code, text, cause, temporary) {
@@ -76,7 +67,7 @@ var GatewayError = class _GatewayError extends Error {
     const advice = ADVICE[code];
     this.name = "GatewayError";
     this.code = code;
-    this.message = advice ? sentence(text) + advice : text;
+    this.message = advice && (!advice[0] || advice[0] === text) ? text + ". " + advice[1] : text;
     this.errMsg = "gateway:fail " + this.message;
     this.temporary = temporary === void 0 ? TEMPORARY.indexOf(code) >= 0 : temporary;
     if (cause !== void 0) this.cause = cause;
@@ -105,9 +96,6 @@ function lost(cause) {
     "The connection broke before the answer. The gateway may have done it: look before you try again.",
     cause
   );
-}
-function sentence(text) {
-  return /[.!?。！？]$/.test(text) ? text + " " : text + ". ";
 }
 
 // src/acknowledge.ts
@@ -210,6 +198,10 @@ var Entry = class {
     this.position = null;
     this.current = null;
     this.keep = false;
+    /** It was subscribed to before, in this life. */
+    this.begun = false;
+    /** It was told that this channel loses what is missed. */
+    this.warned = false;
     this.sub = null;
     this.timer = 0;
     this.saved = null;
@@ -427,11 +419,12 @@ var Channels = class {
       else this.acknowledgements.handled(publication, this.emitter.has("publication"));
     });
     client.on("subscribed", (context) => {
-      const subscribed = toSubscribed(context);
+      const entries = this.of(context.channel);
+      const subscribed = this.understood(context, Boolean(this.serverSide[context.channel]), entries);
       this.serverSide[context.channel] = subscribed;
       this.emitter.emit("subscribed", subscribed);
       if (subscribed.wasRecovering && !subscribed.recovered) this.emitter.emit("gap", subscribed);
-      this.of(context.channel).forEach((entry) => this.begin(entry, subscribed));
+      entries.forEach((entry) => this.begin(entry, subscribed));
     });
     client.on("subscribing", (context) => {
       this.of(context.channel).forEach((entry) => {
@@ -493,10 +486,24 @@ var Channels = class {
     this.acknowledgements.after(publication, handled);
   }
   subscribed(entry, context) {
-    this.begin(entry, toSubscribed(context));
+    this.begin(entry, this.understood(context, entry.begun, [entry]));
+  }
+  /** Without recovery centrifuge asks for nothing after the first time, and what was missed would be lost in silence. */
+  understood(context, again, entries) {
+    const subscribed = toSubscribed(context);
+    if (context.recoverable) return subscribed;
+    if (again || entries.some((entry) => Boolean(entry.position))) subscribed.wasRecovering = true;
+    entries.forEach((entry) => {
+      if (entry.warned || !(subscribed.wasRecovering || entry.keep)) return;
+      entry.warned = true;
+      const text = context.channel + " keeps no recoverable history for clients, what is missed is lost: force_recovery, docs/channels.md";
+      this.failed(new GatewayError(LocalCode.UNSUPPORTED, text));
+    });
+    return subscribed;
   }
   begin(entry, context) {
     entry.current = context;
+    entry.begun = true;
     if (context.position) entry.moved(context.position, context.channel);
     entry.listeners.slice().forEach((listener) => listener.begin(context));
   }
@@ -564,7 +571,7 @@ var Phone = class {
       waiting.forEach((resolve) => resolve());
     });
     listen("onNetworkStatusChange", (event) => this.networkChanged(event || {}, events2));
-    listen("onSocketClose", () => events2.doubtful());
+    listen("onSocketClose", () => events2.closed());
   }
   /** Resolved while the app is on the screen: hidden, it has no network. */
   visible() {
@@ -730,6 +737,7 @@ var WxSocket = class {
     this.gone();
     if (this.readyState === CLOSED) return;
     const wasOpen = this.readyState === OPEN;
+    if (!wasOpen) this.options.unopened(reason);
     this.onerror(reason);
     if (wasOpen) this.closeTask();
     this.end({ code: 1006, reason: "" });
@@ -6353,12 +6361,14 @@ var Wire = class extends Centrifuge {
 
 // src/connection.ts
 var REFUSED_TOKEN = [101, 3500];
+var EXPIRED = 109;
 var STALE = 3502;
 var SIGNED_OUT = 4501;
 var TOO_BUSY = 111;
 var BLOCKED = 401;
 var Connection = class {
   constructor(url, settings, signIn, events2) {
+    this.url = url;
     this.settings = settings;
     this.signIn = signIn;
     this.events = events2;
@@ -6371,7 +6381,8 @@ var Connection = class {
     this.paused = false;
     this.hideTimer = 0;
     this.frames = 0;
-    this.sent = {};
+    /** The connect of this attempt; null before it, and once its end was told. */
+    this.sent = null;
     this.triedAgain = false;
     /** What centrifuge tells again as a text of its own. */
     this.signInFailed = null;
@@ -6385,7 +6396,7 @@ var Connection = class {
     this.client = new Wire(
       url,
       {
-        websocket: socketClass({ wx: wx2, timeout: timeout2, traffic, abandoned: { count: 0 } }),
+        websocket: socketClass({ wx: wx2, timeout: timeout2, traffic, unopened: (reason) => this.unopened = reason, abandoned: { count: 0 } }),
         token: signIn.token,
         getToken: () => this.getToken(),
         getData: () => this.getData(),
@@ -6413,7 +6424,10 @@ var Connection = class {
       offline: () => this.network.fire("offline"),
       online: () => this.network.fire("online"),
       switched: () => this.renew(),
-      doubtful: () => this.probe()
+      doubtful: () => this.probe(),
+      closed: () => {
+        if (this.state === "connected") this.probe();
+      }
     });
   }
   get calls() {
@@ -6506,23 +6520,45 @@ var Connection = class {
   }
   /** An attempt failed, and there will be another: only what the next one has to know. */
   failed(context) {
-    if (context.type === "connect" && context.error.code === 109) this.refused();
-    if (context.type === "connect" && context.error.code === TOO_BUSY && !this.sent.token) this.signIn.codeUnspent();
-    const own = context.type === "connectToken" || context.type === "connectData" ? this.signInFailed : null;
+    const { type, error } = context;
+    if (type === "connect") return this.connectFailed(error);
+    const own = type === "connectToken" || type === "connectData" ? this.signInFailed : null;
     this.signInFailed = null;
-    this.events.error(own || asError(context.error, LocalCode.NETWORK));
+    this.events.error(type === "transport" ? this.unreachable(error.message) : own || asError(error, LocalCode.NETWORK));
   }
-  refused() {
-    if (this.sent.token) this.signIn.refused(this.sent.token);
+  connectFailed(error) {
+    const { sent } = this;
+    if (!sent) return;
+    this.sent = null;
+    if (error.code < 100) return this.events.error(this.unreachable(error.message));
+    if (error.code === TOO_BUSY && !sent.token) this.signIn.codeUnspent();
+    if (error.code === EXPIRED) this.refused(sent);
+    this.events.error(asError(error));
+    if (error.code !== EXPIRED || this.triedAgain || this.client.state !== "connecting") return;
+    this.triedAgain = true;
+    this.renew();
+  }
+  /** Nothing of the app's was sent. */
+  unreachable(otherwise) {
+    const reason = this.unopened;
+    this.unopened = null;
+    const said2 = reason && (reason.errMsg || reason.message) || otherwise;
+    const text = "Cannot reach " + this.url + ": " + said2 + ". Is the gateway running, and the domain on the list?";
+    return new GatewayError(LocalCode.NETWORK, text, reason);
+  }
+  refused(sent) {
+    if (sent.token) this.signIn.refused(sent.token);
     else this.signIn.codeRefused();
   }
   /** centrifuge will not come back by itself. */
   disconnected(context) {
     if (this.paused) return this.setState("background");
     if (this.ending) return this.final(this.ending);
-    if (REFUSED_TOKEN.indexOf(context.code) >= 0 && !this.triedAgain) {
+    const { sent } = this;
+    this.sent = null;
+    if (sent && REFUSED_TOKEN.indexOf(context.code) >= 0 && !this.triedAgain) {
       this.triedAgain = true;
-      this.refused();
+      this.refused(sent);
       this.client.setToken("");
       return this.client.connect();
     }
@@ -6926,7 +6962,7 @@ var SignIn = class {
     if (this.refusedCodes >= MAX_REFUSED_CODES) {
       this.refusedCodes = 0;
       return Promise.reject(
-        new GatewayError(403, "WeChat refuses the codes of this mini-program: its appid is not the one of the gateway", void 0, false)
+        new GatewayError(403, "WeChat refuses the codes of this mini-program: its appid is not the one of the gateway. Give createGateway the appid, and the gateway its secret.", void 0, false)
       );
     }
     if (this.code && Date.now() - this.code.at < CODE_LIFETIME) return Promise.resolve(this.code.value);

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from gateway.errors import DISCONNECTS, ERRORS
 from gateway.version import __version__
+from tests.gateway_process import ROOT
 from tests.miniprogram.node import CLIENT, need_node, node
 from tests.timing import MS
 
@@ -67,3 +70,20 @@ def test_the_package_is_found_by_its_name_both_ways() -> None:
     assert node("-e", ask, patience=patience) == "function\n"
     ask = "import named, { LocalCode } from 'wx-gateway-client'; console.log(typeof named, LocalCode.TIMEOUT)"
     assert node("--input-type=module", "-e", ask, patience=patience) == "function 1\n"
+
+
+def test_advice_stands_beside_texts_that_the_gateway_has() -> None:
+    """Keyed by them: one that is changed would lose its advice in silence."""
+    table = re.findall(r"^  (\d+): \['([^']+)', ", (CLIENT / "src/errors.ts").read_text(), re.MULTILINE)
+    assert len(table) > 10
+    texts = {code: error.message for code, error in ERRORS.items()}
+    texts |= {code: disconnect.reason for code, disconnect in DISCONNECTS.items()}
+    assert {int(code): text for code, text in table}.items() <= texts.items()
+
+
+@pytest.mark.parametrize("page", ["mini-program.md", "mini-program.zh-CN.md"])
+def test_the_codes_of_the_library_are_in_the_documentation(page: str) -> None:
+    """An app translates by them."""
+    codes = re.findall(r"^  ([A-Z_]+): (\d+),$", (CLIENT / "src/errors.ts").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| `([A-Z_]+)` \| .+ \|$", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    assert [(name, code) for code, name in rows] == codes != []

@@ -56,6 +56,7 @@ declared.sort((one, other) => rank(one) - rank(other));
 const parts = [
   '# wx-gateway-client: the reference',
   'Made from [src/api.ts](src/api.ts) by `npm run reference`. How to begin: [From a mini-program](../../docs/mini-program.md).',
+  'By npm it is installed from this folder, `npm install path/to/wx-gateway/miniprogram/client`; or copy `wx-gateway.js`, and require that.',
   '```js\nconst { createGateway, GatewayError, LocalCode } = require(\'wx-gateway-client\');\n\nconst gateway = createGateway(options);\n```',
 ];
 for (const node of declared) {

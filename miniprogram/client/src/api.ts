@@ -41,7 +41,7 @@ export interface LocalCodes {
   LOGIN: 5;
   /** The app called `disconnect()`, `unsubscribe()` or `abort()`. */
   ENDED: 6;
-  /** `wx.request`, `wx.uploadFile` or `wx.downloadFile` failed: no network, or a domain that is not listed. */
+  /** The gateway cannot be reached, by socket or by HTTP: no network, or a domain that is not listed. */
   NETWORK: 7;
   /** This platform lacks what the call needs. */
   UNSUPPORTED: 8;
@@ -149,9 +149,9 @@ export interface Publication<T = any> {
 /** A subscription has begun, for the first time or again. */
 export interface Subscribed {
   channel: string;
-  /** Whether it was there before and asked for what it missed. */
+  /** Whether something may have been missed: it was there before, or began at a position. */
   wasRecovering: boolean;
-  /** Whether it got all of that. */
+  /** Whether it got all that was missed. */
   recovered: boolean;
   position?: Position;
   data?: Json;
@@ -174,7 +174,7 @@ export interface Presence {
 export interface Handlers<T = any> {
   publication?: (publication: Publication<T>) => void | Promise<void>;
   subscribed?: (context: Subscribed) => void;
-  /** Away too long: messages are missing. Load your state anew, then go on. */
+  /** Messages may be missing: away too long, or the channel keeps no recoverable history. Load your state anew. */
   gap?: (context: Subscribed) => void;
   unsubscribed?: (context: Unsubscribed) => void;
   join?: (context: Presence) => void;

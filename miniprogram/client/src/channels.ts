@@ -172,11 +172,12 @@ export class Channels implements Owner {
       else this.acknowledgements.handled(publication, this.emitter.has('publication'));
     });
     client.on('subscribed', (context) => {
-      const subscribed = toSubscribed(context);
+      const entries = this.of(context.channel);
+      const subscribed = this.understood(context, Boolean(this.serverSide[context.channel]), entries);
       this.serverSide[context.channel] = subscribed;
       this.emitter.emit('subscribed', subscribed);
       if (subscribed.wasRecovering && !subscribed.recovered) this.emitter.emit('gap', subscribed);
-      this.of(context.channel).forEach((entry) => this.begin(entry, subscribed));
+      entries.forEach((entry) => this.begin(entry, subscribed));
     });
     client.on('subscribing', (context) => {
       this.of(context.channel).forEach((entry) => {
@@ -246,11 +247,26 @@ export class Channels implements Owner {
   }
 
   private subscribed(entry: Entry, context: any): void {
-    this.begin(entry, toSubscribed(context));
+    this.begin(entry, this.understood(context, entry.begun, [entry]));
+  }
+
+  /** Without recovery centrifuge asks for nothing after the first time, and what was missed would be lost in silence. */
+  private understood(context: any, again: boolean, entries: Entry[]): Subscribed {
+    const subscribed = toSubscribed(context);
+    if (context.recoverable) return subscribed;
+    if (again || entries.some((entry) => Boolean(entry.position))) subscribed.wasRecovering = true;
+    entries.forEach((entry) => {
+      if (entry.warned || !(subscribed.wasRecovering || entry.keep)) return;
+      entry.warned = true;
+      const text = context.channel + ' keeps no recoverable history for clients, what is missed is lost: force_recovery, docs/channels.md';
+      this.failed(new GatewayError(LocalCode.UNSUPPORTED, text));
+    });
+    return subscribed;
   }
 
   private begin(entry: Entry, context: Subscribed): void {
     entry.current = context;
+    entry.begun = true;
     if (context.position) entry.moved(context.position, context.channel);
     entry.listeners.slice().forEach((listener) => listener.begin(context));
   }

@@ -16,6 +16,7 @@ import type { WireHooks } from './wire';
 
 /** Codes on which a token is forgotten and a sign-in is tried, once: it was no good. */
 const REFUSED_TOKEN = [101, 3500];
+const EXPIRED = 109;
 /** Final by its range, but on a phone it only means that its code was suspended between two messages. */
 const STALE = 3502;
 const SIGNED_OUT = 4501;
@@ -51,8 +52,11 @@ export class Connection {
   private paused = false;
   private hideTimer: any = 0;
   private frames = 0;
-  private sent: { token?: string; data?: any } = {};
+  /** The connect of this attempt; null before it, and once its end was told. */
+  private sent: { token?: string; data?: any } | null = null;
   private triedAgain = false;
+  /** What wx said of a socket that did not open. */
+  private unopened: any;
   /** What centrifuge tells again as a text of its own. */
   private signInFailed: GatewayError | null = null;
   /** Why the library itself ends the connection. */
@@ -61,7 +65,7 @@ export class Connection {
   private waiting: Array<{ resolve: (context: Connected) => void; reject: (error: GatewayError) => void }> = [];
 
   constructor(
-    url: string,
+    private readonly url: string,
     private readonly settings: Settings,
     private readonly signIn: SignIn,
     private readonly events: ConnectionEvents,
@@ -73,7 +77,7 @@ export class Connection {
     this.client = new Wire(
       url,
       {
-        websocket: socketClass({ wx, timeout, traffic, abandoned: { count: 0 } }),
+        websocket: socketClass({ wx, timeout, traffic, unopened: (reason) => (this.unopened = reason), abandoned: { count: 0 } }),
         token: signIn.token,
         getToken: () => this.getToken(),
         getData: () => this.getData(),
@@ -102,6 +106,9 @@ export class Connection {
       online: () => this.network.fire('online'),
       switched: () => this.renew(),
       doubtful: () => this.probe(),
+      closed: () => {
+        if (this.state === 'connected') this.probe(); // otherwise each failed attempt would cut its own back-off short
+      },
     });
   }
 
@@ -208,15 +215,37 @@ export class Connection {
 
   /** An attempt failed, and there will be another: only what the next one has to know. */
   private failed(context: { type: string; error: { code: number; message: string } }): void {
-    if (context.type === 'connect' && context.error.code === 109) this.refused();
-    if (context.type === 'connect' && context.error.code === TOO_BUSY && !this.sent.token) this.signIn.codeUnspent();
-    const own = context.type === 'connectToken' || context.type === 'connectData' ? this.signInFailed : null;
+    const { type, error } = context;
+    if (type === 'connect') return this.connectFailed(error);
+    const own = type === 'connectToken' || type === 'connectData' ? this.signInFailed : null;
     this.signInFailed = null;
-    this.events.error(own || asError(context.error, LocalCode.NETWORK));
+    this.events.error(type === 'transport' ? this.unreachable(error.message) : own || asError(error, LocalCode.NETWORK));
   }
 
-  private refused(): void {
-    if (this.sent.token) this.signIn.refused(this.sent.token);
+  private connectFailed(error: { code: number; message: string }): void {
+    const { sent } = this;
+    if (!sent) return; // of an attempt whose end was told
+    this.sent = null;
+    if (error.code < 100) return this.events.error(this.unreachable(error.message));
+    if (error.code === TOO_BUSY && !sent.token) this.signIn.codeUnspent();
+    if (error.code === EXPIRED) this.refused(sent);
+    this.events.error(asError(error));
+    if (error.code !== EXPIRED || this.triedAgain || this.client.state !== 'connecting') return;
+    this.triedAgain = true;
+    this.renew(); // it answers, and a new code or token is at hand: only what is refused again has to wait
+  }
+
+  /** Nothing of the app's was sent. */
+  private unreachable(otherwise: string): GatewayError {
+    const reason = this.unopened;
+    this.unopened = null;
+    const said = (reason && (reason.errMsg || reason.message)) || otherwise;
+    const text = 'Cannot reach ' + this.url + ': ' + said + '. Is the gateway running, and the domain on the list?';
+    return new GatewayError(LocalCode.NETWORK, text, reason);
+  }
+
+  private refused(sent: { token?: string }): void {
+    if (sent.token) this.signIn.refused(sent.token);
     else this.signIn.codeRefused();
   }
 
@@ -224,9 +253,11 @@ export class Connection {
   private disconnected(context: Disconnected): void {
     if (this.paused) return this.setState('background');
     if (this.ending) return this.final(this.ending);
-    if (REFUSED_TOKEN.indexOf(context.code) >= 0 && !this.triedAgain) {
+    const { sent } = this;
+    this.sent = null;
+    if (sent && REFUSED_TOKEN.indexOf(context.code) >= 0 && !this.triedAgain) {
       this.triedAgain = true;
-      this.refused();
+      this.refused(sent);
       this.client.setToken('');
       return this.client.connect();
     }

@@ -18,38 +18,32 @@ export const LocalCode: LocalCodes = {
 
 const TEMPORARY: number[] = [1, 2, 3, 4, 5, 7, 100, 111, 400, 402, 426, 427];
 
-/** What to do, by code; what the server said comes first. */
-const ADVICE: { [code: number]: string } = {
-  100: 'Try again later.',
-  101: 'Sign in first.',
-  102: 'The namespace before the ":" is not configured on the gateway.',
-  103: 'The options of the channel do not let this user do that.',
-  104: 'No handler of the backend has this name.',
-  105: 'Use the subscription that is there.',
-  106: 'Unsubscribe from channels that no page shows.',
-  107: 'Mend the call.',
-  108: 'The channel has no history or presence, or nobody answers rpc.',
-  109: 'Sign in again: connect() does it by itself.',
-  111: 'Send less often, and try again later.',
-  400: 'Try again later.',
-  401: 'Stop, and say so to the user: WeChat blocked the account, another try changes nothing.',
-  402: 'Try again later; the log of the gateway names the setting that is wrong.',
-  403: 'Give createGateway the appid of this mini-program, and the gateway its secret.',
-  404: 'Send less, or upload it as a file.',
-  405: 'Call wx.getUserInfo again and send what it gives now; openData() does it by itself.',
-  406: 'Ask the user for another tap on the button.',
-  420: 'Choose a smaller file.',
-  421: 'Choose a file of another type.',
-  422: 'It is gone, or this user may not read it.',
-  423: 'Try again tomorrow.',
-  424: 'The backend does not accept this file.',
-  3500: 'Sign in again: call connect().',
-  3501: 'The gateway did not understand this client.',
-  3503: 'The backend ended this connection: call connect() when the user wants to come back.',
-  3504: 'Too many connections of this user: close the others.',
-  3505: 'Unsubscribe from channels that no page shows.',
-  4500: 'The user is connected elsewhere: call connect() when this phone is to take over.',
-  4501: 'The user signed out: call connect() to sign in again.',
+/**
+ * What to do, beside the gateway's own text for a code. Only to that text alone: where the gateway says more, or the
+ * team's backend has a text of its own, advice would be beside the point. Without a text here it is always true.
+ */
+const ADVICE: { [code: number]: [string, string] } = {
+  100: ['internal server error', 'Try again later.'],
+  101: ['unauthorized', 'Sign in first.'],
+  104: ['method not found', 'No handler of the backend has this name.'],
+  106: ['limit exceeded', 'Unsubscribe from channels that no page shows.'],
+  109: ['token expired', 'Sign in again: connect() does it by itself.'],
+  111: ['too many requests', 'Send less often, and try again later.'],
+  401: ['WeChat refuses this user', 'Stop, and say so to the user: WeChat blocked the account, another try changes nothing.'],
+  402: ['sign-in is not available: the operator has been told', 'Try again later; the log of the gateway names the setting that is wrong.'],
+  403: ['unknown appid', 'Give createGateway the appid of this mini-program, and the gateway its secret.'],
+  404: ['message too large', 'Send less, or upload it as a file.'],
+  405: ['session_key_stale: sign in again with a new wx.login code', 'Call wx.getUserInfo again and send what it gives now; openData() does it by itself.'],
+  420: ['', 'Choose a smaller file.'],
+  421: ['', 'Choose a file of another type.'],
+  422: ['no such file', 'It is gone, or this user may not read it.'],
+  423: ['', 'Try again tomorrow.'],
+  3500: ['invalid token', 'Sign in again: call connect().'],
+  3503: ['force disconnect', 'The backend ended this connection: call connect() when the user wants to come back.'],
+  3504: ['connection limit', 'Too many connections of this user: close the others.'],
+  3505: ['channel limit', 'Unsubscribe from channels that no page shows.'],
+  4500: ['replaced by a newer connection of this user', 'Call connect() when this phone is to take over.'],
+  4501: ['signed out', 'Call connect() to sign in again.'],
 };
 
 /** See `GatewayFailure`. */
@@ -67,7 +61,7 @@ export class GatewayError extends Error implements GatewayFailure {
     const advice = ADVICE[code];
     this.name = 'GatewayError';
     this.code = code;
-    this.message = advice ? sentence(text) + advice : text;
+    this.message = advice && (!advice[0] || advice[0] === text) ? text + '. ' + advice[1] : text;
     this.errMsg = 'gateway:fail ' + this.message;
     this.temporary = temporary === undefined ? TEMPORARY.indexOf(code) >= 0 : temporary;
     if (cause !== undefined) this.cause = cause;
@@ -102,8 +96,4 @@ export function lost(cause?: unknown): GatewayError {
     'The connection broke before the answer. The gateway may have done it: look before you try again.',
     cause,
   );
-}
-
-function sentence(text: string): string {
-  return /[.!?。！？]$/.test(text) ? text + ' ' : text + '. ';
 }

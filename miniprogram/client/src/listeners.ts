@@ -32,6 +32,10 @@ export class Entry {
   position: Position | null = null;
   current: Subscribed | null = null;
   keep = false;
+  /** It was subscribed to before, in this life. */
+  begun = false;
+  /** It was told that this channel loses what is missed. */
+  warned = false;
   sub: CentrifugeSubscription | null = null;
   private timer: any = 0;
   private saved: Position | null = null;

@@ -12,6 +12,8 @@ export interface PhoneEvents {
   switched: () => void;
   /** Something happened that may have ended the socket. */
   doubtful: () => void;
+  /** A socket of this app has closed: ours, one of ours that was given up before, or another. */
+  closed: () => void;
 }
 
 export class Phone {
@@ -43,7 +45,7 @@ export class Phone {
     });
     listen('onNetworkStatusChange', (event) => this.networkChanged(event || {}, events));
     // On some iPhones this is all that is heard of a socket that was cut in the background.
-    listen('onSocketClose', () => events.doubtful());
+    listen('onSocketClose', () => events.closed());
   }
 
   /** Resolved while the app is on the screen: hidden, it has no network. */

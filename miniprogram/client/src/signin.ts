@@ -96,7 +96,7 @@ export class SignIn {
     if (this.refusedCodes >= MAX_REFUSED_CODES) {
       this.refusedCodes = 0;
       return Promise.reject(
-        new GatewayError(403, 'WeChat refuses the codes of this mini-program: its appid is not the one of the gateway', undefined, false),
+        new GatewayError(403, 'WeChat refuses the codes of this mini-program: its appid is not the one of the gateway. Give createGateway the appid, and the gateway its secret.', undefined, false),
       );
     }
     if (this.code && Date.now() - this.code.at < CODE_LIFETIME) return Promise.resolve(this.code.value);

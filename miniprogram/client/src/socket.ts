@@ -24,6 +24,8 @@ export interface SocketOptions {
   /** Milliseconds until a socket that does not open has failed. */
   timeout: number;
   traffic: (direction: Traffic['direction'], text: string) => void;
+  /** A socket has not opened: what wx says of it. */
+  unopened: (reason: unknown) => void;
   /** Of all sockets of this gateway together: those given up while they opened. */
   abandoned: { count: number };
 }
@@ -136,6 +138,7 @@ export class WxSocket {
     this.gone();
     if (this.readyState === CLOSED) return;
     const wasOpen = this.readyState === OPEN;
+    if (!wasOpen) this.options.unopened(reason);
     this.onerror(reason);
     if (wasOpen) this.closeTask(); // an error of an open socket does not always close it
     this.end({ code: 1006, reason: '' });

@@ -33,7 +33,7 @@ function scripted(shape = (task) => task) {
     },
   };
   const traffic = [];
-  const Socket = socketClass({ wx, timeout: 50, traffic: (...frame) => traffic.push(frame), abandoned: { count: 0 } });
+  const Socket = socketClass({ wx, timeout: 50, traffic: (...frame) => traffic.push(frame), unopened: () => {}, abandoned: { count: 0 } });
   const make = () => {
     const socket = new Socket('ws://gateway');
     socket.events = [];

@@ -130,6 +130,18 @@ test('a phone that goes away and comes back within a second has one subscription
   assert.deepEqual(numbers(app), [1]);
 });
 
+test('a gateway that cannot be reached is named, with what wx said of it', async () => {
+  const phone = makePhone();
+  phones.push(phone);
+  const app = launch(phone, { url: 'ws://127.0.0.1:1' });
+  app.gateway.connect();
+  await until(() => app.seen.errors.length > 1);
+  const { NETWORK } = app.library.LocalCode;
+  assert.deepEqual([...new Set(app.seen.errors.map(({ code, temporary }) => `${code} ${temporary}`))], [`${NETWORK} true`]);
+  assert.match(app.seen.errors[0].message, /^Cannot reach ws:\/\/127\.0\.0\.1:1\/\S+: .*Invalid HTTP status\. Is the gateway running/);
+  assert.match(app.seen.errors[0].cause.errMsg, /Invalid HTTP status/);
+});
+
 // ---------------------------------------------------------------------------- ends
 test('a disconnect that is final stays final, also when the app is shown again', async () => {
   const app = await there();
@@ -183,6 +195,29 @@ test('away for longer than the history: the app is told to load its state anew',
   assert.equal(gaps[0].position.offset, 6);
 });
 
+test('what a channel without recovery loses is a gap each time, and is explained once', async () => {
+  const app = await there();
+  const gaps = [];
+  const told = [];
+  const handlers = (name) => ({ gap: ({ channel }) => gaps.push([name, channel]) });
+  app.gateway.on('error', ({ message }) => told.push(message));
+  const plain = app.gateway.subscribe(unique('plain:once'), handlers('plain'));
+  await plain.ready();
+  assert.deepEqual([gaps, told], [[], []], 'the first time nothing can be missing');
+  for (const network of ['4g', 'wifi']) {
+    const before = gaps.length;
+    app.phone.switchNetwork(network);
+    await until(() => gaps.length > before);
+  }
+  assert.deepEqual(gaps, [['plain', plain.channel], ['plain', plain.channel]]);
+  assert.equal(told.filter((message) => message.startsWith(`${plain.channel} keeps no recoverable history`)).length, 1);
+  const kept = app.gateway.subscribe(unique('plain:kept'), handlers('kept'), { keep: true });
+  await until(() => told.some((message) => message.startsWith(kept.channel)), 'before anything was missed');
+  const since = app.gateway.subscribe(unique('plain:since'), handlers('since'), { since: { offset: 1, epoch: 'x' } });
+  await until(() => told.some((message) => message.startsWith(since.channel)));
+  assert.deepEqual(gaps.slice(2), [['since', since.channel]]);
+});
+
 test('two pages listen to one subscription, and each leaves by itself', async () => {
   const app = await there();
   const second = [];
@@ -218,7 +253,7 @@ test('a refused subscription says why, and can be tried again', async () => {
   const subscription = app.gateway.subscribe('secret:x', { unsubscribed: (context) => ended.push(context) });
   const error = await failure(subscription.ready());
   assert.equal(error.code, 103);
-  assert.match(error.message, /options of the channel/);
+  assert.equal(error.message, 'permission denied: the namespace does not let this client subscribe');
   assert.equal(ended[0].code, 103);
   assert.equal((await failure(app.gateway.subscribe('nowhere:x', {}).ready())).code, 102);
 });
@@ -367,12 +402,24 @@ test('callbacks as wx has them, beside promises', async () => {
   assert.match(told[0][1], /^gateway:fail method not found/);
 });
 
-test('errors of the gateway say what to do', async () => {
+test('who may only do it as a subscriber is told to subscribe first', async () => {
+  const app = await there();
+  const channel = unique('chat:room');
+  const { gateway } = app;
+  const first = [() => gateway.publish(channel, 1), () => gateway.presence(channel), () => gateway.history(channel)];
+  for (const call of first) assert.match((await failure(call())).message, /^permission denied: subscribe first, the namespace allows \w+ to subscribers$/);
+  const never = await failure(gateway.publish(unique('plain:x'), 1));
+  assert.equal(never.message, 'permission denied: the namespace does not allow publish here');
+  await gateway.subscribe(channel, {}).ready();
+  for (const call of first) await call();
+});
+
+test('errors of the gateway say what is the matter', async () => {
   const app = await there();
   const error = await failure(app.gateway.history(unique('plain:x')));
   assert.ok(error instanceof app.library.GatewayError);
   assert.deepEqual([error.code, error.temporary], [108, false]);
-  assert.match(error.message, /has no history or presence/);
+  assert.equal(error.message, 'not available: the channel keeps no history');
 });
 
 // ---------------------------------------------------------------------------- inbox

@@ -42,20 +42,38 @@ test('a token that has expired is forgotten, and a new code brings the next', as
   const old = session(phone).token;
   phone.kill();
   await fetch(`${GATEWAY_HTTP}/wx/logout`, { method: 'POST', headers: { authorization: `Bearer ${old}` } });
-  const app = launch(phone);
+  const app = launch(phone, { minReconnectDelay: 10000, maxReconnectDelay: 10000 });
+  const before = Date.now();
   await app.gateway.connect();
+  assert.ok(Date.now() - before < 4000, 'not after a back-off');
   assert.equal(phone.logins, 2);
   assert.notEqual(session(phone).token, old);
   assert.deepEqual(app.seen.ended, [], 'the app hears of no end');
+  assert.deepEqual(app.seen.errors.map(({ code }) => code), [109]);
+});
+
+test('a code that is refused too is followed by a back-off, not by a loop', async () => {
+  const phone = phoneOf();
+  const app = launch(phone, { minReconnectDelay: 10000, maxReconnectDelay: 10000 });
+  let codes = 0;
+  app.wx.login = ({ success }) => success({ code: `used-before-${++codes}` });
+  app.gateway.connect();
+  await until(() => app.seen.errors.length === 2);
+  await sleep(300);
+  assert.deepEqual(app.seen.errors.map(({ code }) => code), [109, 109]);
+  assert.equal(sent(app, 'connect').length, 2);
 });
 
 test('a token that was answered 3500 is not kept', async () => {
   const phone = phoneOf();
   phone.storage.set('wx-gateway.session', JSON.stringify({ token: 'no.such.token', openid: 'o' }));
-  const app = launch(phone);
+  const app = launch(phone, { minReconnectDelay: 10000, maxReconnectDelay: 10000 });
+  const before = Date.now();
   await app.gateway.connect();
+  assert.ok(Date.now() - before < 4000, 'not after a back-off');
   assert.equal(phone.logins, 1);
   assert.notEqual(session(phone).token, 'no.such.token');
+  assert.deepEqual(app.seen.errors, [], 'the app has nothing to mend, and nothing that it sent was lost');
 });
 
 test('however many ask at once, there is one wx.login', async () => {
