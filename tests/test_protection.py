@@ -200,6 +200,16 @@ async def test_pages_of_blocked_users(alone: Gate) -> None:
     assert "cursor" not in second
 
 
+async def test_a_blocked_user_is_found_by_a_part_of_the_name(alone: Gate) -> None:
+    for user in ("osVs-mallory", "osVs-bob", "mallory-2"):
+        await alone.result("block_user", user=user)
+    found = await alone.result("blocked_users", search="mallory", limit=1)
+    assert ([each["user"] for each in found["users"]], found["total"]) == (["mallory-2"], 2)
+    rest = await alone.result("blocked_users", search="mallory", cursor=found["cursor"])
+    assert [each["user"] for each in rest["users"]] == ["osVs-mallory"]
+    assert (await alone.result("blocked_users", search="trent")) == {"users": [], "total": 0}
+
+
 @pytest.mark.parametrize(
     ("method", "wrong"),
     [
@@ -208,6 +218,7 @@ async def test_pages_of_blocked_users(alone: Gate) -> None:
         ("block_user", {"user": "x", "expire_at": 1}),
         ("block_user", {"user": "x", "reason": "r" * 201}),
         ("unblock_user", {}),
+        ("blocked_users", {"search": "x" * 256}),
         ("revoke_token", {}),
         ("revoke_token", {"token": "a", "jti": "b"}),
         ("revoke_token", {"token_hash": "zz"}),
@@ -498,6 +509,7 @@ async def test_no_list_holds_the_loop(alone: Gate) -> None:
         held = await longest_turn(alone.result("connections", limit=500))
         held = max(held, await longest_turn(alone.result("connections", slow=True, search="ser-1")))
         held = max(held, await longest_turn(alone.result("blocked_users", limit=1000)))
+        held = max(held, await longest_turn(alone.result("blocked_users", search="099")))
         held = max(held, await longest_turn(alone.result("revoke_token", jti="somebody's")))
     finally:
         hub.clients.clear()

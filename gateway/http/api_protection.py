@@ -54,6 +54,9 @@ class User(Struct, frozen=True):
 
 
 class BlockedUsers(Struct, frozen=True):
+    """`search`: a part of the user."""
+
+    search: str = ""
     limit: Limit = 100
     cursor: str = ""
 
@@ -157,7 +160,8 @@ class ProtectionMethods:
 
     async def _blocked(self, request: BlockedUsers) -> Struct:
         _short("cursor", request.cursor, ID_SIZE)
-        found, total = await self._guard.page(BLOCKED, request.cursor, request.limit + 1)
+        _short("search", request.search, ID_SIZE)
+        found, total = await self._guard.page(BLOCKED, request.cursor, request.limit + 1, request.search)
         shown = found[: request.limit]
         users = [BlockedUser(user, int(each.since), int(each.until), each.reason) for user, each in shown]
         return BlockedPage(users, total, shown[-1][0] if len(found) > request.limit else "")

@@ -141,13 +141,18 @@ class Guard:
     async def _tell(self, name: str, key: str) -> None:
         await self._node.tell(TOPIC, _encode(_Changed(name, key)))
 
-    async def page(self, name: str, after: str, limit: int) -> tuple[list[tuple[str, Entry]], int]:
-        """Entries in the order of their keys, from the first one behind `after` on; and how many hold."""
+    async def page(
+        self, name: str, after: str, limit: int, search: str = ""
+    ) -> tuple[list[tuple[str, Entry]], int]:
+        """Entries whose keys contain `search`, in the order of these, from the first one behind `after` on.
+
+        And how many there are altogether.
+        """
         now, total, entries = self._node.wall(), 0, self._lists[name]
 
         def place(key: str) -> str | None:
             nonlocal total
-            if key not in entries or not entries[key].holds(now):
+            if search not in key or key not in entries or not entries[key].holds(now):
                 return None
             total += 1
             return key if key > after else None

@@ -4,7 +4,7 @@ import { signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { ConnectionsView, opened } from './connections/ConnectionsView';
 import { Drawer } from './connections/Drawer';
-import { config as askConfig, type Config, knows, logout } from './desk';
+import { config as askConfig, type Config, DeskError, knows, logout } from './desk';
 import { LiveView } from './live/LiveView';
 import { problem, watch } from './live/series';
 import { Login, SwitchedOff } from './Login';
@@ -18,13 +18,13 @@ type View = 'phones' | 'live' | 'connections' | 'desk';
 
 const RETRY = 2000;
 const config = signal<Config | null>(null);
-const unreachable = signal('');
+const unreachable = signal<Error | null>(null);
 const view = signal<View>('phones');
 
 async function load(): Promise<void> {
   try {
     const loaded = await askConfig();
-    unreachable.value = '';
+    unreachable.value = null;
     if (loaded.phones) {
       if (!phones.value.length) {
         addPhone(loaded);
@@ -35,7 +35,7 @@ async function load(): Promise<void> {
     }
     config.value = loaded;
   } catch (error) {
-    unreachable.value = (error as Error).message;
+    unreachable.value = error as Error;
     setTimeout(() => void load(), RETRY);
   }
 }
@@ -53,24 +53,29 @@ export function App() {
 
   const inside = access === 'dev' || access === 'open';
   const views: View[] = config.value?.phones ? ['phones', 'live', 'connections'] : ['live', 'connections', 'desk'];
+  const trouble = unreachable.value ?? (inside ? problem.value : null);
   const shown = views.filter((name) => name !== 'connections' || knows('connections'));
   return (
     <>
       <Header views={inside ? shown : []} />
       <main>
-        {unreachable.value && <p class="banner" role="alert">{word('no_gateway', { reason: unreachable.value })} {word('retrying')}</p>}
-        {inside && problem.value && <p class="banner" role="alert">{word('no_gateway', { reason: problem.value })} {word('retrying')}</p>}
+        {trouble && <Trouble error={trouble} />}
         {access === 'login' && <Login done={() => void load()} />}
         {access === 'off' && <SwitchedOff />}
         {config.value?.phones && (
           // Never taken down: phones go on while somebody looks at the charts.
           <div hidden={view.value !== 'phones'}><PhonesView config={config.value!} /></div>
         )}
-        {inside && <Inside config={config.value!} />}
+        {inside && <div class={trouble ? 'stale' : ''}><Inside config={config.value!} /></div>}
       </main>
       {inside && opened.value && <Drawer />}
     </>
   );
+}
+
+function Trouble({ error }: { error: Error }) {
+  const silent = error instanceof DeskError && error.status === 0;
+  return <p class="banner" role="alert">{silent ? word('no_gateway') : word('gateway_error', { reason: error.message })}</p>;
 }
 
 function Inside({ config }: { config: Config }) {

@@ -1,5 +1,7 @@
 // What the page asks the gateway: the methods of the server API, let in by a cookie, or by being on this machine.
 
+import { word } from './words';
+
 const folder = new URL('..', import.meta.url);
 const desk = new URL(document.documentElement.dataset.desk ?? '', folder);
 
@@ -33,6 +35,9 @@ export class DeskError extends Error {
   }
 }
 
+/** Milliseconds until a question counts as not answered. */
+const PATIENCE = 10_000;
+
 let methods: string[] = [];
 
 /** Whether this gateway has a method: parts of the page that need one it has not are hidden. */
@@ -40,8 +45,15 @@ export function knows(method: string): boolean {
   return methods.includes(method);
 }
 
+function unanswered(): DeskError {
+  // What browsers say of it is English, and never why.
+  return new DeskError(0, 0, word('unanswered'));
+}
+
 async function request(path: string, body?: unknown): Promise<Response> {
-  const options: RequestInit = { credentials: 'same-origin' };
+  const impatience = new AbortController();
+  const timer = setTimeout(() => impatience.abort(), PATIENCE);
+  const options: RequestInit = { credentials: 'same-origin', signal: impatience.signal };
   if (body !== undefined) {
     options.method = 'POST';
     options.headers = { 'Content-Type': 'application/json' };
@@ -50,8 +62,10 @@ async function request(path: string, body?: unknown): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(new URL(path, desk), options);
-  } catch (error) {
-    throw new DeskError(0, 0, (error as Error).message);
+  } catch {
+    throw unanswered();
+  } finally {
+    clearTimeout(timer);
   }
   if (response.ok) return response;
   const problem = (await response.json().catch(() => ({}))) as { code?: number; message?: string };
@@ -85,12 +99,16 @@ export async function logout(): Promise<void> {
 
 /** Lines of JSON, one after the other, until `signal` or the gateway ends it. */
 export async function* lines<T>(path: string, signal: AbortSignal): AsyncGenerator<T> {
-  const response = await fetch(new URL(`api/${path}`, desk), { credentials: 'same-origin', signal });
+  const response = await fetch(new URL(`api/${path}`, desk), { credentials: 'same-origin', signal }).catch(() => {
+    throw unanswered();
+  });
   if (!response.ok || !response.body) throw new DeskError(response.status, 0, response.statusText);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '';
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(() => {
+      throw unanswered();
+    });
     if (done) return;
     const parts = (rest + value).split('\n');
     rest = parts.pop()!;

@@ -44,6 +44,11 @@ export function clock(time: number): string {
   return new Date(time).toLocaleTimeString(locale(), { hour12: false });
 }
 
+/** Of unix milliseconds: the day, too, in the time of who looks. */
+export function day(time: number): string {
+  return new Date(time).toLocaleString(locale(), { dateStyle: 'medium', timeStyle: 'short', hour12: false });
+}
+
 /** A personal channel is as long as an openid. */
 export function shorten(text: string, keep = 14): string {
   return text.length > keep ? `${text.slice(0, 6)}…${text.slice(-4)}` : text;

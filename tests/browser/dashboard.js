@@ -59,7 +59,8 @@ walkThrough(async ({ page, url, shot, expected }) => {
   const row = page.locator('tbody tr', { hasText: user });
   await row.waitFor();
   const client = await row.locator('code').textContent();
-  await row.getByRole('button').click();
+  await row.getByRole('button').focus();
+  await page.keyboard.press('Enter');
   await page.locator('.drawer').getByRole('button', { name: 'Disconnect', exact: true }).click();
   await page.getByText('Disconnected; the client comes back by itself.').waitFor();
   await page.keyboard.press('Escape');
@@ -67,16 +68,50 @@ walkThrough(async ({ page, url, shot, expected }) => {
   await shot('d4-back');
 
   // Blocked, it does not; unblocked, it may.
-  await row.getByRole('button').click();
+  await row.locator('td').last().click();
   const drawer = page.locator('.drawer');
   await drawer.getByRole('button', { name: 'Block user' }).click();
   await drawer.getByRole('group', { name: 'Block user' }).getByRole('button', { name: 'Block user' }).click();
   await drawer.getByText(`${user} is blocked.`).waitFor();
   await page.getByText('No connection matches.').waitFor();
   await shot('d5-blocked');
+  await drawer.getByText('This connection is closed.').waitFor();
   await drawer.getByRole('button', { name: 'Unblock' }).click();
   await drawer.getByText(`${user} is no longer blocked.`).waitFor();
-  await page.keyboard.press('Escape');
+  await drawer.getByRole('button', { name: 'Block user' }).click();
+  await drawer.getByRole('group', { name: 'Block user' }).getByRole('button', { name: 'Block user' }).click();
+  await drawer.getByText(`${user} is blocked.`).waitFor();
+
+  // Also after a reload: they stand below the connections, and the search finds them.
+  await page.reload();
+  await view('Connections');
+  const blocked = page.getByRole('region', { name: 'Blocked users' });
+  await blocked.getByText('2 users').waitFor();
+  await page.getByLabel('Search').fill(user);
+  await blocked.getByText('1 user', { exact: true }).waitFor();
+  await blocked.locator('li', { hasText: user }).filter({ hasText: 'until' }).waitFor();
+  await judge(page, 'blocked users');
+  await shot('d6-blocked-list');
+  await blocked.getByRole('button', { name: `Unblock ${user}` }).click();
+  await blocked.getByText(`${user} is no longer blocked.`).waitFor();
+  await blocked.locator('li').waitFor({ state: 'detached' });
+  await page.getByLabel('Search').fill('');
+  await blocked.locator('li', { hasText: 'mallory' }).filter({ hasText: 'spam' }).waitFor();
+
+  // Nobody answers: old figures do not look like new ones.
+  await view('Live');
+  const value = page.locator('.tile .value').first();
+  const color = () => value.evaluate((element) => getComputedStyle(element).color);
+  const fresh = await color();
+  expected.add('/dashboard/api/');
+  await page.context().setOffline(true);
+  await page.getByText('The gateway does not answer. Trying again …', { exact: true }).waitFor();
+  assert.notEqual(await color(), fresh);
+  await judge(page, 'no answer');
+  await shot('d7-no-answer');
+  await page.context().setOffline(false);
+  await page.getByRole('alert').waitFor({ state: 'detached' });
+  assert.equal(await color(), fresh);
 
   // And out again.
   await page.getByRole('button', { name: 'Log out' }).click();

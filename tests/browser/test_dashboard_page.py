@@ -20,6 +20,7 @@ async def test_a_client_is_found_disconnected_and_comes_back(gateway: GatewayPro
     phone = PythonPhone()
     await phone.start(watched.url, token=token("alice"))
     turtle = await slow_reader(watched)
+    await watched.api("block_user", user="mallory", reason="spam")
     try:
         await phone.connect()
         page = f"http://127.0.0.1:{watched.internal_port}/dashboard"

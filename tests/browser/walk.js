@@ -15,7 +15,8 @@ const WORDS = {
     came_back: 'back with the token, no new code', missed: /^\d+ messages? (was|were) missed and recovered$/, alone: 'Bob alone',
     everyone: 'every phone', news: 'channel news', add: 'Add a phone', offline: 'no network', killed: 'not running', wire: 'Wire', send: 'Send',
     subscribes: 'asks to subscribe to news', again: /^asks for news after #\d+$/, call: 'Call', live: 'Live', connections: 'Connections',
-    disconnect: 'Disconnect', start: 'Start', found: '3 connections',
+    disconnect: 'Disconnect', start: 'Start', found: '3 connections', nobody: 'End it and start the shop instead:', age: /^Connected for\d+ s$/,
+    position: /which is at #(\d+); brings \d+ missed/,
   },
   zh: {
     publish: '发布', connected: '已连接', background: '后台 6 秒', lose: '断开网络', back: '恢复网络',
@@ -23,7 +24,8 @@ const WORDS = {
     came_back: '已用令牌恢复，无需新的 code', missed: /^找回 \d+ 条错过的消息$/, alone: 'Bob 一人',
     everyone: '所有手机', news: '频道 news', add: '添加手机', offline: '无网络', killed: '未运行', wire: '线路', send: '发送',
     subscribes: '请求订阅 news', again: /^请求 news 中 #\d+ 之后的消息$/, call: '调用', live: '实时', connections: '连接',
-    disconnect: '断开', start: '开始', found: '3 个连接',
+    disconnect: '断开', start: '开始', found: '3 个连接', nobody: '请停掉它，改为启动商店示例：', age: /^已连接\d+ 秒$/,
+    position: /当前位置 #(\d+)；带来 \d+ 条/,
   },
 };
 
@@ -80,6 +82,7 @@ walkThrough(async ({ page, url, language, shot }) => {
   // A call from a phone to a handler that nobody has written.
   await press(page.locator('#rpc'), words.call);
   await page.locator('#rpc .outcome.bad').waitFor();
+  await page.locator('#rpc').getByText(words.nobody).getByText('.venv/bin/gateway dev examples.shop:gateway', { exact: true }).waitFor();
 
   // The wire, in words.
   await phone('Bob').getByRole('tab', { name: words.wire }).click();
@@ -104,6 +107,7 @@ walkThrough(async ({ page, url, language, shot }) => {
   await press(phone('Bob'), words.back);
   await is('Bob', words.connected);
   await phone('Bob').locator('.wire').getByText(words.again).last().waitFor();
+  const said = await phone('Bob').locator('.wire .said', { hasText: words.position }).last().textContent();
   await phone('Bob').getByRole('tab').first().click();
   await is('Alice', words.connected);
   for (const name of everyone) {
@@ -112,6 +116,8 @@ walkThrough(async ({ page, url, language, shot }) => {
     assert.deepEqual(only(await texts(name), ['two', 'three']), ['two', 'three'], name);
     assert.equal(await phone(name).locator('li.recovered .mark').count(), 2, name);
   }
+  const last = await phone('Bob').locator('li.recovered .offset').last().textContent();
+  assert.equal(said.match(words.position)[1], last.match(/\d+/)[0], 'the position is the one after what was recovered');
 
   // Another Wi-Fi, a slow network, killed and opened again: still nothing is missing, nothing comes twice.
   await press(phone('Alice'), words.wifi);
@@ -138,6 +144,15 @@ walkThrough(async ({ page, url, language, shot }) => {
   await view(words.live);
   await page.locator('.tile').first().waitFor();
   await page.waitForFunction(() => document.querySelectorAll('.tile .value')[2].textContent.match(/[1-9]/));
+  const cut = await page.evaluate(() => [...document.querySelectorAll('.plot')].filter((plot) => {
+    const pen = plot.querySelector('canvas').getContext('2d');
+    pen.save();
+    pen.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+    const half = pen.measureText('00:00:00').width / devicePixelRatio / 2;
+    pen.restore();
+    return plot.getBoundingClientRect().right - plot.querySelector('.u-over').getBoundingClientRect().right < half;
+  }).length);
+  assert.equal(cut, 0, 'the last time of day has room at the right edge');
   await judge(page, 'live, light');
   await shot('4-live');
   await prefer(page, 'dark');
@@ -148,11 +163,14 @@ walkThrough(async ({ page, url, language, shot }) => {
   await view(words.connections);
   await page.getByText(words.found).waitFor();
   await judge(page, 'connections, dark');
-  await page.locator('tbody button').first().click();
+  await page.locator('tbody tr').first().locator('td').nth(2).click();
   const drawer = page.locator('.drawer');
   const client = await drawer.locator('dd').first().textContent();
   await drawer.getByRole('button', { name: words.start }).click();
   await drawer.locator('.trace .line').first().waitFor();
+  const age = drawer.locator('dl > div', { hasText: words.age });
+  const before = await age.textContent();
+  await age.filter({ hasNotText: before }).waitFor();
   await judge(page, 'details, dark');
   await shot('6-details-dark');
   await prefer(page, 'light');
@@ -171,6 +189,11 @@ walkThrough(async ({ page, url, language, shot }) => {
     await page.waitForTimeout(200);
     const width = await page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(width <= 375, `${name} is ${width} px wide on a screen of 375`);
+    if (name === 'connections') {
+      const hidden = await page.locator('.cards').evaluate((card) => card.scrollWidth - card.clientWidth);
+      assert.equal(hidden, 0, 'all of each connection is in sight');
+      await judge(page, 'connections, narrow');
+    }
     await shot(`7-narrow-${name}`);
   }
   const command = await page.locator('#command').textContent();

@@ -2,9 +2,13 @@
 
 import { signal, useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
+import { DeskError, knows } from '../desk';
 import { age, bytes, count, shorten } from '../format';
 import { Icon } from '../parts/icons';
+import { now } from '../parts/now';
+import { rowClick } from '../parts/row';
 import { word } from '../words';
+import { BlockedList } from './BlockedList';
 import { type Connection, find, type Found } from './list';
 
 const EVERY = 3000;
@@ -31,7 +35,8 @@ export function ConnectionsView() {
         if (!ended) found.value = answer;
         problem.value = '';
       } catch (error) {
-        problem.value = (error as Error).message;
+        // That nobody answers is said above, for all views.
+        problem.value = error instanceof DeskError && error.status === 0 ? '' : (error as Error).message;
       }
     };
     const first = setTimeout(() => void look(), TYPING);
@@ -65,6 +70,7 @@ export function ConnectionsView() {
       {found.value && found.value.connections.length < Math.min(total, MOST) && (
         <button type="button" class="quiet more" onClick={() => (limit.value += PAGE)}>{word('more')}</button>
       )}
+      {knows('blocked_users') && <BlockedList search={search.value.trim()} />}
     </section>
   );
 }
@@ -73,7 +79,7 @@ function Table({ found }: { found: Found | null }) {
   if (!found) return <p class="hint">{word('collecting')}</p>;
   if (!found.connections.length) return <p class="hint">{word('none_found')}</p>;
   return (
-    <div class="card scroller" tabIndex={0} role="region" aria-label={word('connections')}>
+    <div class="card scroller cards" tabIndex={0} role="region" aria-label={word('connections')}>
       <table>
         <thead>
           <tr>
@@ -84,16 +90,14 @@ function Table({ found }: { found: Found | null }) {
         </thead>
         <tbody>
           {found.connections.map((each) => (
-            <tr key={each.client} class={opened.value?.client === each.client ? 'chosen' : ''}>
-              <th scope="row">
-                <button type="button" class="link" onClick={() => (opened.value = each)}>{shorten(each.user || word('anonymous'), 20)}</button>
-              </th>
-              <td><code>{each.client.slice(0, 8)}</code></td>
-              <td>{[each.name, each.version].filter(Boolean).join(' ') || '–'}</td>
-              <td>{each.ip}</td>
-              <td>{count(each.num_channels)}</td>
-              <td>{age((Date.now() - each.connected_at) / 1000)}</td>
-              <td class={each.waiting_bytes > 65536 ? 'bad' : ''}>{bytes(each.waiting_bytes)}</td>
+            <tr key={each.client} class={opened.value?.client === each.client ? 'opens chosen' : 'opens'} onClick={rowClick(() => (opened.value = each))}>
+              <th scope="row"><button type="button" class="link">{shorten(each.user || word('anonymous'), 20)}</button></th>
+              <td data-label={word('client')}><code>{each.client.slice(0, 8)}</code></td>
+              <td data-label={word('sdk')}>{[each.name, each.version].filter(Boolean).join(' ') || '–'}</td>
+              <td data-label={word('ip')}>{each.ip}</td>
+              <td data-label={word('channels')}>{count(each.num_channels)}</td>
+              <td data-label={word('since')}>{age((now.value - each.connected_at) / 1000)}</td>
+              <td data-label={word('waiting')} class={each.waiting_bytes > 65536 ? 'bad' : ''}>{bytes(each.waiting_bytes)}</td>
             </tr>
           ))}
         </tbody>

@@ -5,21 +5,45 @@ import { useEffect, useRef } from 'preact/hooks';
 import { ask, knows } from '../desk';
 import { age, bytes, count } from '../format';
 import { Icon } from '../parts/icons';
+import { now } from '../parts/now';
 import { word } from '../words';
+import { block as blockUser, unblock as unblockUser } from './blocked';
 import { opened } from './ConnectionsView';
-import type { Connection } from './list';
+import { type Connection, find } from './list';
 import { Trace } from './Trace';
 
 const HOUR = 3600;
+const EVERY = 3000;
 /** A code with which clients come back: who is to stay away is blocked. */
 const COME_BACK = { code: 3011, reason: 'force reconnect' };
 
 export function Drawer() {
   const connection = opened.value;
-  return connection && <Details key={connection.client} connection={connection} />;
+  return connection && <Details key={connection.client} chosen={connection} />;
 }
 
-function Details({ connection }: { connection: Connection }) {
+/** The connection as it is now, and when it was gone (unix milliseconds; 0 while it is there). */
+function useLive(chosen: Connection): { connection: Connection; gone: number } {
+  const connection = useSignal(chosen);
+  const gone = useSignal(0);
+  useEffect(() => {
+    const look = async (): Promise<void> => {
+      try {
+        const { connections, missing } = await find({ client: chosen.client, limit: 1 });
+        if (connections[0]) connection.value = connections[0];
+        else if (!missing?.length && !gone.value) gone.value = Date.now();
+      } catch {
+        // said above, for all views
+      }
+    };
+    const timer = setInterval(() => void look(), EVERY);
+    return () => clearInterval(timer);
+  }, []);
+  return { connection: connection.value, gone: gone.value };
+}
+
+function Details({ chosen }: { chosen: Connection }) {
+  const { connection, gone } = useLive(chosen);
   const close = useRef<HTMLButtonElement>(null);
   useEffect(() => {
     close.current?.focus();
@@ -37,7 +61,7 @@ function Details({ connection }: { connection: Connection }) {
     [word('ip'), connection.ip],
     [word('sdk'), [connection.name, connection.version].filter(Boolean).join(' ') || '–'],
     [word('transport'), connection.transport],
-    [word('since'), age((Date.now() - connection.connected_at) / 1000)],
+    [word('since'), age(((gone || now.value) - connection.connected_at) / 1000)],
     [word('waiting'), bytes(connection.waiting_bytes)],
   ];
   return (
@@ -48,6 +72,7 @@ function Details({ connection }: { connection: Connection }) {
           <Icon name="close" />
         </button>
       </header>
+      {gone > 0 && <p class="gone" role="status">{word('gone')}</p>}
       <Actions connection={connection} />
       <dl>
         {facts.map(([name, value]) => <div key={name}><dt>{name}</dt><dd>{value}</dd></div>)}
@@ -72,9 +97,9 @@ function Actions({ connection }: { connection: Connection }) {
   const asking = useSignal(false);
   const blocked = useSignal(false);
   const seconds = useSignal(HOUR);
-  const act = async (method: string, params: object, say: () => string): Promise<boolean> => {
+  const act = async (done: Promise<unknown>, say: () => string): Promise<boolean> => {
     try {
-      await ask(method, params);
+      await done;
       outcome.value = { say, bad: false };
       return true;
     } catch (error) {
@@ -84,16 +109,16 @@ function Actions({ connection }: { connection: Connection }) {
   };
   const block = async (): Promise<void> => {
     asking.value = false;
-    const until = seconds.value ? { expire_at: Math.floor(Date.now() / 1000) + seconds.value } : {};
-    blocked.value = await act('block_user', { user, ...until }, () => word('done_block', { user }));
+    const until = seconds.value ? Math.floor(Date.now() / 1000) + seconds.value : undefined;
+    blocked.value = await act(blockUser(user, until), () => word('done_block', { user }));
   };
   const unblock = async (): Promise<void> => {
-    if (await act('unblock_user', { user }, () => word('done_unblock', { user }))) blocked.value = false;
+    if (await act(unblockUser(user), () => word('done_unblock', { user }))) blocked.value = false;
   };
   return (
     <div class="actions">
       <div class="row">
-        <button type="button" onClick={() => void act('disconnect', { user, client, disconnect: COME_BACK }, () => word('done_disconnect'))}>{word('disconnect')}</button>
+        <button type="button" onClick={() => void act(ask('disconnect', { user, client, disconnect: COME_BACK }), () => word('done_disconnect'))}>{word('disconnect')}</button>
         {user && knows('block_user') && (blocked.value
           ? <button type="button" onClick={() => void unblock()}>{word('unblock')}</button>
           : <button type="button" class="danger" aria-expanded={asking.value} onClick={() => (asking.value = !asking.value)}>{word('block')}</button>)}

@@ -21,6 +21,7 @@ export interface Connection {
 
 export interface Query {
   user?: string;
+  client?: string;
   channel?: string;
   search?: string;
   slow?: boolean;
@@ -32,6 +33,8 @@ export interface Found {
   connections: Connection[];
   total: number;
   cursor?: string;
+  /** Nodes that did not answer. */
+  missing?: string[];
 }
 
 export function find(query: Query): Promise<Found> {

@@ -9,6 +9,8 @@ const HEIGHT = 150;
 /** Seconds that the axis shows at least. */
 const SHORTEST = 60;
 const POWERS = Array.from({ length: 40 }, (_, power) => 2 ** power);
+/** Pixels right of the lines: half of a time of day, which stands under the last of them. */
+const RIGHT = 28;
 const FONT = '11px system-ui, sans-serif';
 
 export interface Line {
@@ -48,11 +50,11 @@ function optionsOf({ lines, format, least, binary }: Props, width: number): uPlo
   return {
     width,
     height: HEIGHT,
-    padding: [8, 8, 0, 0],
+    padding: [8, RIGHT, 0, 0],
     cursor: { points: { size: 6 }, y: false, drag: { setScale: false } },
     legend: { show: false },
     scales: {
-      x: { range: (_, first, last) => [Math.min(first, last - SHORTEST), last] },
+      x: { range: ({ data: [times] }) => rangeOf(times) },
       y: { range: (_, __, most) => [0, Math.max(most * 1.15, least)] },
     },
     axes: [
@@ -71,6 +73,12 @@ function optionsOf({ lines, format, least, binary }: Props, width: number): uPlo
       })),
     ],
   };
+}
+
+/** Of the times themselves: around a single one uPlot would show days. */
+function rangeOf(times: ArrayLike<number>): [number, number] {
+  const last = times[times.length - 1] ?? Date.now() / 1000;
+  return [Math.min(times[0] ?? last, last - SHORTEST), last];
 }
 
 function moment(seconds: number): string {

@@ -4,6 +4,7 @@ import { useComputed } from '@preact/signals';
 import { SlowClients } from '../connections/SlowClients';
 import { knows } from '../desk';
 import { age, bytes, count, duration, rate, shorten } from '../format';
+import { rowClick } from '../parts/row';
 import { word } from '../words';
 import { Chart, type Line } from './Chart';
 import { chosen, missing, nodes, type Point, points, rates } from './series';
@@ -118,9 +119,9 @@ function Nodes() {
               const now = rates.value.get(node.uid);
               const pressed = chosen.value === node.uid;
               return (
-                <tr key={node.uid} class={pressed ? 'chosen' : ''}>
+                <tr key={node.uid} class={pressed ? 'opens chosen' : 'opens'} onClick={rowClick(() => (chosen.value = pressed ? '' : node.uid))}>
                   <th scope="row">
-                    <button type="button" class="link" aria-pressed={pressed} onClick={() => (chosen.value = pressed ? '' : node.uid)}>
+                    <button type="button" class="link" aria-pressed={pressed}>
                       <i class={node.draining ? 'led wait' : 'led good'} title={word(node.draining ? 'draining' : 'alive')} />
                       {shorten(node.name, 18)} <small>{node.uid.slice(0, 4)}</small>
                     </button>

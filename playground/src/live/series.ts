@@ -65,7 +65,8 @@ const QUIET_CLOSES = new Set(['1000', '1001', '1005', '1006', '3000', '3001', '3
 export const nodes = signal<NodeStats[]>([]);
 export const rates = signal<Map<string, Rates>>(new Map());
 export const missing = signal<string[]>([]);
-export const problem = signal('');
+/** Why there are no new figures. */
+export const problem = signal<Error | null>(null);
 /** Uid of the node that is looked at; empty: all. */
 export const chosen = signal('');
 const moments = signal<Moment[]>([]);
@@ -152,9 +153,9 @@ export function watch(expired: () => void): () => void {
   const round = async (): Promise<void> => {
     try {
       take(await ask('stats'));
-      problem.value = '';
+      problem.value = null;
     } catch (error) {
-      problem.value = (error as Error).message;
+      problem.value = error as Error;
       if (error instanceof DeskError && error.status === 401) expired();
     }
     if (!ended) timer = window.setTimeout(() => void round(), EVERY);

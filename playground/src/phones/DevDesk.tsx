@@ -10,6 +10,9 @@ import { isHello, language, word } from '../words';
 import type { Phone } from './phone';
 
 const EVERYONE = '*';
+/** The error of a call to a gateway that has no handlers. */
+const NOT_AVAILABLE = 108;
+const SHOP = '.venv/bin/gateway dev examples.shop:gateway';
 
 export function DevDesk({ config, phones }: { config: Config; phones: Phone[] }) {
   return (
@@ -91,20 +94,24 @@ function Rpc({ phones }: { phones: Phone[] }) {
   const from = useSignal('');
   const method = useSignal('order.create');
   const data = useSignal('{"item": "tea"}');
-  const answer = useSignal<{ text: string; bad: boolean } | null>(null);
+  const answer = useSignal<{ say: () => string; bad: boolean } | null>(null);
+  const hint = useSignal<'rpc_hint' | 'rpc_nobody' | null>('rpc_hint');
   const phone = phones.find((each) => each.name === from.value) ?? phones[0];
   const call = async (event: Event): Promise<void> => {
     event.preventDefault();
     if (!phone?.device.running.value) {
-      answer.value = { text: word('no_phone'), bad: true };
+      answer.value = { say: () => word('no_phone'), bad: true };
       return;
     }
     try {
       const result = await phone.call(method.value, parseData(data.value, (plain) => plain));
-      answer.value = { text: JSON.stringify(result ?? null), bad: false };
+      answer.value = { say: () => JSON.stringify(result ?? null), bad: false };
+      hint.value = null;
     } catch (error) {
       const { code, message } = error as { code: number; message: string };
-      answer.value = { text: word('rpc_error', { code, message }), bad: true };
+      const nobody = code === NOT_AVAILABLE;
+      answer.value = { say: () => word('rpc_error', { code, message: nobody ? word('rpc_none') : message }), bad: true };
+      hint.value = nobody ? 'rpc_nobody' : null;
     }
   };
   return (
@@ -126,11 +133,10 @@ function Rpc({ phones }: { phones: Phone[] }) {
         </Field>
         <button type="submit">{word('call')}</button>
       </div>
-      {answer.value ? (
-        <p class={answer.value.bad ? 'outcome bad' : 'outcome'} role="status"><code>{answer.value.text}</code></p>
-      ) : (
-        <p class="outcome" role="status">{word('rpc_hint')}</p>
-      )}
+      <div class="answer" role="status">
+        {answer.value && <p class={answer.value.bad ? 'outcome bad' : 'outcome'}><code>{answer.value.say()}</code></p>}
+        {hint.value && <p class="outcome">{word(hint.value)} <code>{SHOP}</code></p>}
+      </div>
     </form>
   );
 }

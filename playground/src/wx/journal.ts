@@ -103,7 +103,7 @@ export function command(method: string, request: Fields): string {
       const how = request.data?.code ? 'w_connect_code' : request.token ? 'w_connect_token' : 'w_connect';
       const known = Object.entries((request.subs ?? {}) as Record<string, Fields>);
       const places = known.map(([each, { offset = 0 }]) => word('w_since', { channel: name(each), offset }));
-      return [word(how), ...places].join('; ');
+      return [word(how), ...places].join(word('w_between'));
     }
     case 'subscribe':
       return request.recover
@@ -163,14 +163,17 @@ export function told(kind: string, { channel, reason = '', code = 0 }: Fields): 
 }
 
 function subscription(channel: string, result: Fields): string {
+  const publications = (result.publications ?? []) as Fields[];
+  // The position in the answer is the one before what it brings.
+  const offset = Math.max(result.offset ?? 0, publications.at(-1)?.offset ?? 0);
   const place = result.positioned || result.recoverable
-    ? word('w_subscribed', { channel: name(channel), offset: result.offset ?? 0 })
+    ? word('w_subscribed', { channel: name(channel), offset })
     : word('w_subscribed_plain', { channel: name(channel) });
-  const missed = (result.publications as unknown[] | undefined)?.length ?? 0;
+  const missed = publications.length;
   const parts = [place];
   if (missed) parts.push(word('w_with_missed', { count: missed }));
   if (result.was_recovering && !result.recovered) parts.push(word('w_unrecovered'));
-  return parts.join('; ');
+  return parts.join(word('w_between'));
 }
 
 function reply(json: Fields, asked: string, request: Fields): string {
@@ -179,7 +182,7 @@ function reply(json: Fields, asked: string, request: Fields): string {
   if (json.connect) {
     const subs = Object.entries((json.connect.subs ?? {}) as Record<string, Fields>);
     const told = subs.map(([channel, result]) => subscription(channel, result));
-    return [word(json.connect.data?.token ? 'w_let_in_as' : 'w_let_in'), ...told].join('; ');
+    return [word(json.connect.data?.token ? 'w_let_in_as' : 'w_let_in'), ...told].join(word('w_between'));
   }
   if (json.subscribe) return subscription(request.channel ?? '', json.subscribe as Fields);
   if (json.id) return word('w_answer', { method: asked === 'rpc' ? String(request.method) : asked });
