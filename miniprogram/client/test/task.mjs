@@ -59,7 +59,8 @@ export class SocketTask {
 
   opened() {
     clearTimeout(this.timer);
-    this.tell('open', { header: {}, profile: {} });
+    // A timer as that of `success` is, so that it comes after it, also where the gateway was faster.
+    this.life.soon(() => this.ended || this.tell('open', { header: {}, profile: {} }));
   }
 
   message(data, isBinary) {
