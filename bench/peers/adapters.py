@@ -105,7 +105,10 @@ class Adapter:
             return __version__
         if self.name == "floor":
             return f"websockets {installed_version('websockets')}, uvloop {installed_version('uvloop')}"
-        return _notes().get(self.name, {}).get("version", installed_version("websockets"))
+        notes = _notes().get(self.name, {})
+        if "missing" in notes:
+            return ""
+        return notes.get("version", installed_version("websockets"))
 
 
 def _notes() -> dict[str, dict[str, str]]:
