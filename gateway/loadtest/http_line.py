@@ -119,7 +119,10 @@ class _Answers(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
-        if self._size <= BODY_LIMIT:
+        if self._size > BODY_LIMIT:
+            self._fail(f"an answer of more than {BODY_LIMIT} bytes")
+            self.close()
+        else:
             self._body.append(body)
 
     def on_message_complete(self) -> None:
