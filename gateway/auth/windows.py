@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from gateway.brokers.redis_keys import Request
+from gateway.brokers.redis_keys import Request, Script
 from gateway.brokers.redis_topology import Topology
 
+SCRIPT: Final = Script("window.lua", "gateway.auth")
 NAMES_LIMIT: Final = 100_000
 """Names that one process counts; beyond them it begins anew."""
 
@@ -52,7 +53,4 @@ class RedisWindows:
     async def hit(self, name: str, seconds: int) -> int:
         """See `Windows.hit`. Not repeated after a lost connection: once is once."""
         key = f"{self._prefix}:window:{{{name}}}:{seconds}:{int(self._wall() // seconds)}"
-        count = await self._topology.call(name, Request(("INCR", key)))
-        if count == 1:
-            await self._topology.call(name, Request(("EXPIRE", key, seconds + 60), repeatable=True))
-        return int(count)
+        return int(await self._topology.call(name, Request((1, key, (seconds + 60) * 1000), script=SCRIPT)))

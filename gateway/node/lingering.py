@@ -14,11 +14,12 @@ from typing import Final, Protocol
 
 import structlog
 
-from gateway.brokers.redis_keys import Request, decode_info, encode_info, milliseconds
+from gateway.brokers.redis_keys import Request, Script, decode_info, encode_info, milliseconds
 from gateway.brokers.redis_topology import Topology
 from gateway.errors import UpstreamError
 from gateway.protocol import ClientInfo
 
+SCRIPT: Final = Script("linger.lua", "gateway.node")
 KEPT_BEYOND: Final = 30.0
 """Seconds that a leave outlives its grace in Redis, where the node that should publish it died."""
 PUBLISHED_AT_A_TIME: Final = 200
@@ -78,9 +79,8 @@ class RedisLeaves:
 
     async def push(self, channel: str, info: ClientInfo, grace: float) -> None:
         key = self._key(channel, info.user)
-        await self._topology.call(channel, Request(("RPUSH", key, encode_info(b"", info))))
-        ends = Request(("PEXPIRE", key, milliseconds(grace + KEPT_BEYOND)), True)
-        await self._topology.call(channel, ends)
+        words = (1, key, encode_info(b"", info), milliseconds(grace + KEPT_BEYOND))
+        await self._topology.call(channel, Request(words, script=SCRIPT))
 
     async def pop(self, channel: str, user: str) -> ClientInfo | None:
         found = await self._topology.call(channel, Request(("LPOP", self._key(channel, user))))
